@@ -1,0 +1,118 @@
+"""Files that a run leaves behind: hashes, atomic writes, the manifest of a run folder.
+
+Nothing is ever half-written: a file appears under its name complete, or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compress.errors import CompressError, MachineError, ModelFileError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Returns the SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path` that becomes `path` if the block ends without an exception.
+
+    Raises:
+        MachineError: if the folder cannot be written or the disk is full; nothing is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; what a run leaves is as readable as the user's umask says.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON value to `path`, indented, atomically. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        ModelFileError: if it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: cannot be read as JSON ({error})", next_step="delete it or run again") from error
+
+
+def require_file(path: Path, what: str) -> Path:
+    """Returns `path` if it is a readable, non-empty file.
+
+    Raises:
+        ModelFileError: with what is wrong with it otherwise.
+    """
+    if path.is_dir():
+        raise ModelFileError(f"{what} {path} is a folder", next_step="name a file inside it")
+    if not path.is_file():
+        raise ModelFileError(f"{what} {path} does not exist", next_step="check the path")
+    if path.stat().st_size == 0:
+        raise ModelFileError(f"{what} {path} is empty", next_step="make it again")
+    return path
+
+
+def cleanup_partial(folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+    """Removes what a killed process left unfinished in `folder`."""
+    for leftover in folder.rglob(".*.partial"):
+        warn(f"removing {leftover}, left by an interrupted run")
+        leftover.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, error: OSError) -> CompressError:
+    if error.errno == errno.ENOSPC:
+        return MachineError(f"no space left to write {path}", next_step="free some disk space and run again")
+    return MachineError(f"cannot write {path} ({error.strerror})", next_step="choose another place with -o")
