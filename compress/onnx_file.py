@@ -1,0 +1,208 @@
+"""ONNX files: read with suspicion, written whole, stripped of what a target never reads.
+
+Whatever comes from elsewhere is hostile until it is checked: each way in which a file can be wrong ends in one line
+that names the file, the reason and the next step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.artifact import atomic_path, require_file, write_bytes
+from compress.errors import ModelFileError
+from compress.file_kinds import recognise
+from compress.onnx_session import InputSpec, input_shapes, random_inputs, session
+from compress.onnx_tensors import (
+    all_nodes,
+    external_entry,
+    graphs,
+    is_external,
+    load_external_data,
+    point_to,
+    require_external_data,
+    tensors,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "InputSpec",
+    "input_shapes",
+    "parse_model",
+    "random_inputs",
+    "read_model",
+    "session",
+    "strip_metadata",
+    "total_bytes",
+    "write_model",
+]
+
+# Protobuf refuses a message of 2 GiB or more.
+_MESSAGE_LIMIT_BYTES = 2**31 - 1
+# Smaller tensors stay in the message when the others go to a file beside it: shapes must be readable without it.
+_EXTERNAL_TENSOR_BYTES = 1024
+# Lets a runtime map each tensor of the file beside a model straight into memory.
+_ALIGNMENT_BYTES = 64
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Reads, completes and checks an ONNX file.
+
+    External data is read too, from the file's own folder only.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The model, with every tensor inside it.
+
+    Raises:
+        ModelFileError: if the file is missing, a folder, empty, cut short, of another kind, larger than an ONNX file
+            can be, lacks its external data or points outside its folder, or is refused by the ONNX checker.
+    """
+    model = parse_model(_bytes(path), f"model {path}")
+    external_bytes = require_external_data(model, path)
+    fits = path.stat().st_size + external_bytes <= _MESSAGE_LIMIT_BYTES
+    if not fits:
+        _check(path, f"model {path}")
+    load_external_data(model, path)
+    if fits:
+        _check(model, f"model {path}")
+    return model
+
+
+def parse_model(data: bytes, what: str) -> onnx.ModelProto:
+    """Parses the bytes of an ONNX file, without looking at what they say.
+
+    Args:
+        data: the bytes.
+        what: names them in messages.
+
+    Raises:
+        ModelFileError: if they are not an ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    model = onnx.ModelProto()
+    reason = "holds no graph: cut short, or no ONNX file at all"
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        reason = "cannot be parsed: cut short, damaged, or no ONNX file at all"
+    else:
+        if model.HasField("graph") and model.ir_version > 0:
+            return model
+    kind, next_step = recognise(data)
+    if kind is not None:
+        raise ModelFileError(f"{what} is {kind}, not ONNX", next_step=next_step)
+    raise ModelFileError(f"{what} {reason}", next_step="download or export it again")
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Writes a model atomically; equal models give equal bytes.
+
+    Weights go to ``<name>.data`` beside it where the whole would be too large for one ONNX file.
+
+    Args:
+        model: not changed.
+        path: where to; replaced if it exists.
+
+    Raises:
+        MachineError: if the folder cannot be written or the disk is full.
+        ModelFileError: if the model is too large even without its weights.
+    """
+    large = [tensor for tensor in tensors(model) if len(tensor.raw_data) >= _EXTERNAL_TENSOR_BYTES]
+    if sum(len(tensor.raw_data) for tensor in large) < _MESSAGE_LIMIT_BYTES:
+        write_bytes(path, _serialise(model, path))
+        return
+    weights = path.with_name(path.name + ".data")
+    held = [tensor.raw_data for tensor in large]
+    try:
+        with atomic_path(weights) as temporary, temporary.open("wb") as file:
+            for tensor, raw in zip(large, held, strict=True):
+                file.write(b"\0" * (-file.tell() % _ALIGNMENT_BYTES))
+                point_to(tensor, weights.name, file.tell(), len(raw))
+                file.write(raw)
+        data = _serialise(model, path)
+    finally:
+        for tensor, raw in zip(large, held, strict=True):
+            tensor.raw_data = raw
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+    write_bytes(path, data)
+
+
+def total_bytes(path: Path) -> int:
+    """Returns the size of a model on disk: the file and the external data that it names.
+
+    Raises:
+        ModelFileError: as `read_model` does, but for the checker.
+    """
+    model = parse_model(_bytes(path), f"model {path}")
+    require_external_data(model, path)
+    files = {
+        (path.parent / external_entry(tensor)["location"]).resolve() for tensor in tensors(model) if is_external(tensor)
+    }
+    return path.stat().st_size + sum(file.stat().st_size for file in files)
+
+
+def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a copy without doc strings, metadata and inferred shapes; who produced the model stays.
+
+    Exporters write these for people and tools: they can double a small file, and no runtime reads them.
+    """
+    import onnx
+
+    stripped = onnx.ModelProto()
+    stripped.CopyFrom(model)
+    carriers = [stripped, *stripped.functions, *all_nodes(stripped), *tensors(stripped)]
+    for graph in graphs(stripped.graph):
+        carriers += [graph, *graph.input, *graph.output]
+    for node in all_nodes(stripped):
+        carriers += node.attribute
+    for carrier in carriers:
+        for field in ("doc_string", "metadata_props", "value_info"):
+            if field in carrier.DESCRIPTOR.fields_by_name:
+                carrier.ClearField(field)
+    return stripped
+
+
+def _bytes(path: Path) -> bytes:
+    require_file(path, "model")
+    size = path.stat().st_size
+    if size > _MESSAGE_LIMIT_BYTES:
+        raise ModelFileError(
+            f"model {path} is larger than one ONNX file can be",
+            got=f"{size} bytes",
+            allowed=f"{_MESSAGE_LIMIT_BYTES} bytes",
+            next_step="save its weights as external data",
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"model {path} cannot be read ({error.strerror})", next_step="check its rights") from error
+
+
+def _check(model_or_path: onnx.ModelProto | Path, what: str) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(model_or_path) if isinstance(model_or_path, Path) else model_or_path)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("==> Context")[0].strip()
+        raise ModelFileError(f"{what} is refused by the ONNX checker: {reason}", next_step="export it again") from error
+
+
+def _serialise(model: onnx.ModelProto, path: Path) -> bytes:
+    from google.protobuf.message import EncodeError
+
+    try:
+        data: bytes = model.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError) as error:
+        raise ModelFileError(
+            f"cannot write {path}: the model is too large for one ONNX file", next_step="store its weights as raw data"
+        ) from error
+    return data

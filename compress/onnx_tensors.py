@@ -1,0 +1,144 @@
+"""The tensors that an ONNX model stores, wherever they are, and those that it keeps in files beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor that a model stores: initializers and attributes, in graphs, subgraphs and functions."""
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            sparse_values = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            for sparse in (*sparse_values, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yields a graph and every graph inside its nodes."""
+    yield graph
+    yield from subgraphs(graph.node)
+
+
+def subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """Yields every graph inside the nodes, at any depth."""
+    for node in nodes:
+        for attribute in node.attribute:
+            inner = [attribute.g] if attribute.HasField("g") else []
+            for graph in (*inner, *attribute.graphs):
+                yield from graphs(graph)
+
+
+def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yields every node, of subgraphs and functions too."""
+    for graph in graphs(model.graph):
+        yield from graph.node
+    for function in model.functions:
+        yield from function.node
+        for graph in subgraphs(function.node):
+            yield from graph.node
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Tells whether a tensor's data lies in another file."""
+    import onnx
+
+    return tensor.HasField("data_location") and tensor.data_location == onnx.TensorProto.EXTERNAL
+
+
+def external_entry(tensor: onnx.TensorProto) -> dict[str, str]:
+    """Returns where an external tensor says that its data is: location, and offset and length where given."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def require_external_data(model: onnx.ModelProto, path: Path) -> int:
+    """Checks that each external tensor lies whole in a file of the model's folder.
+
+    Args:
+        model: as parsed, nothing loaded.
+        path: the file that it comes from.
+
+    Returns:
+        The bytes of all external tensors together.
+
+    Raises:
+        ModelFileError: if one is outside the folder, missing, cut short or larger than its shape.
+    """
+    import onnx
+
+    total = 0
+    folder = path.parent.resolve()
+    for tensor in tensors(model):
+        if not is_external(tensor):
+            continue
+        what = f"model {path}: tensor {tensor.name!r}"
+        entry = external_entry(tensor)
+        location = entry.get("location", "")
+        # Resolved, so that neither `..` nor a link leads out of the folder.
+        file = (folder / location).resolve() if "\0" not in location else None
+        if not location or file is None or Path(location).is_absolute() or not file.is_relative_to(folder):
+            raise ModelFileError(
+                f"{what} names external data outside the model's folder",
+                got=location,
+                allowed="a relative path within it",
+                next_step="do not use this file, or save it again as one",
+            )
+        if not file.is_file():
+            raise ModelFileError(
+                f"{what} has its data in {location!r}, which is missing", next_step=f"put that file into {path.parent}"
+            )
+        available = file.stat().st_size
+        try:
+            start = int(entry.get("offset", 0))
+            length = int(entry.get("length", available - start))
+            item_bytes = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{what} has malformed external data", next_step="export it again") from error
+        # Four-bit types pack two elements into a byte.
+        expected = math.prod(tensor.dims) * item_bytes
+        if start < 0 or length < 0 or start + length > available or length > expected:
+            raise ModelFileError(
+                f"{what} wants bytes {start}…{start + length} of {location!r}",
+                got=f"{available} bytes for shape {list(tensor.dims)}",
+                next_step="the two files do not belong together: copy both again",
+            )
+        total += length
+    return total
+
+
+def load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Reads external tensors into the model, which is changed; `require_external_data` has checked them."""
+    for tensor in tensors(model):
+        if not is_external(tensor):
+            continue
+        entry = external_entry(tensor)
+        with (path.parent / entry["location"]).open("rb") as file:
+            file.seek(int(entry.get("offset", 0)))
+            tensor.raw_data = file.read(int(entry["length"])) if "length" in entry else file.read()
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+
+
+def point_to(tensor: onnx.TensorProto, location: str, start: int, length: int) -> None:
+    """Makes a tensor external: its data is `length` bytes from `start` of the file `location`."""
+    import onnx
+
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", str(start)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
