@@ -55,16 +55,16 @@ def session(model: bytes | Path, threads: int = 1, profile_prefix: str | None = 
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors have no base class of their own
-        reason, next_step = explain_refusal(str(error), onnxruntime.__version__)
+        reason, next_step = explain_refusal(str(error), f"onnxruntime {onnxruntime.__version__}")
         raise ModelFileError(f"{what} is refused by ONNX Runtime: {reason}", next_step=next_step) from error
 
 
-def explain_refusal(message: str, version: str) -> tuple[str, str]:
+def explain_refusal(message: str, runtime: str) -> tuple[str, str]:
     """Turns ONNX Runtime's message into a reason and a next step.
 
     Args:
         message: of the exception, with places in its C++ sources.
-        version: of the runtime.
+        runtime: its name and version.
 
     Returns:
         (reason, next step), one line each.
@@ -72,13 +72,13 @@ def explain_refusal(message: str, version: str) -> tuple[str, str]:
     found = re.search(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)", message)
     if found:
         return (
-            f"it has IR version {found[1]}, onnxruntime {version} takes at most {found[2]}",
+            f"it has IR version {found[1]}, {runtime} takes at most {found[2]}",
             f"set `model.ir_version = {found[2]}` and save it again, or install a newer onnxruntime",
         )
     found = re.search(r"Opset (\d+) is under development.*domain (\S+) is till opset (\d+)", message, re.DOTALL)
     if found:
         return (
-            f"it uses opset {found[1]} of {found[2]}, onnxruntime {version} takes at most {found[3]}",
+            f"it uses opset {found[1]} of {found[2]}, {runtime} takes at most {found[3]}",
             "export it with a lower opset, or install a newer onnxruntime",
         )
     reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)

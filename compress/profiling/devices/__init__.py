@@ -1,0 +1,1 @@
+"""Where models are measured: one device a file."""

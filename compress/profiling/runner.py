@@ -1,0 +1,242 @@
+"""Measures ONNX models; needs NumPy and ONNX Runtime and nothing else, so that it can be pushed to a board.
+
+Reads one JSON request from its argument or from standard input, writes one line of JSON. Sessions of all models are
+alive at once and take turns, a block of runs each; a block's least time leaves out what else the machine did, and two
+models' blocks of one round saw the same machine. Load time and memory come from fresh processes, operator times from
+a pass of their own: taking them slows the runs.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+DEFAULT_AXIS = 64
+# Their own time is the time of the nodes inside them, which have rows of their own.
+CONTAINERS = ("If", "Loop", "Scan")
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(int16)": np.int16,
+    "tensor(uint16)": np.uint16,
+    "tensor(int32)": np.int32,
+    "tensor(uint32)": np.uint32,
+    "tensor(int64)": np.int64,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class ModelFailureError(Exception):
+    """One model that cannot be measured: which, at which stage (load, inputs, run), and the reason."""
+
+    def __init__(self, model: str, stage: str, reason: object) -> None:
+        super().__init__(reason)
+        self.record = {"model": model, "stage": stage, "reason": str(reason)}
+
+
+def open_session(model: str, threads: int, profile_prefix: str | None = None) -> Any:
+    """Opens a model as the product does everywhere: CPU, all optimizations, no spinning."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if profile_prefix:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelFailureError(model, "load", error) from error
+
+
+def make_feed(model: str, session: Any, batch_size: int, seed: int) -> dict[str, Any]:
+    """Returns random inputs: floats from N(0, 1), bytes and truth values uniform, other integers 0."""
+    inputs = session.get_inputs()
+    batch = {value.shape[0] for value in inputs if value.shape and isinstance(value.shape[0], str)}
+    generator = np.random.default_rng(seed)
+    batched = batch_size == 1
+    feed = {}
+    for value in inputs:
+        if value.type not in TYPES:
+            raise ModelFailureError(model, "inputs", f"input {value.name!r} is a {value.type}")
+        shape = []
+        for position, size in enumerate(value.shape):
+            fixed = isinstance(size, int) and size > 0
+            is_batch = not fixed and (position == 0 or size in batch)
+            batched = batched or is_batch
+            shape.append(size if fixed else batch_size if is_batch else DEFAULT_AXIS)
+        feed[value.name] = draw(generator, shape, TYPES[value.type])
+    if not batched:
+        raise ModelFailureError(model, "inputs", f"its batch axis is fixed, a batch of {batch_size} does not fit")
+    return feed
+
+
+def draw(generator: np.random.Generator, shape: list[int], kind: Any) -> Any:
+    """Returns one random array."""
+    if kind in (np.int8, np.uint8):
+        limits = np.iinfo(kind)
+        return generator.integers(limits.min, limits.max + 1, shape, kind)
+    if kind is np.bool_:
+        return generator.integers(0, 2, shape).astype(kind)
+    if np.issubdtype(kind, np.integer):
+        return np.zeros(shape, kind)
+    return generator.standard_normal(shape).astype(kind)
+
+
+def run_block(model: str, session: Any, feed: dict[str, Any], runs: int) -> list[float]:
+    """Returns the time of each run in microseconds."""
+    times = []
+    try:
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            session.run(None, feed)
+            times.append((time.perf_counter_ns() - start) / 1000)
+    except Exception as error:
+        raise ModelFailureError(model, "run", error) from error
+    return times
+
+
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Answers a request; see `compress.profiling.device.runner_request` for its keys."""
+    models, threads = request["models"], request["threads"]
+    sessions = [open_session(model, threads) for model in models]
+    feeds = [make_feed(m, s, request["batch_size"], request["seed"]) for m, s in zip(models, sessions, strict=True)]
+    # Even without warm-up one run is needed: a model that cannot run must say so before anything is timed.
+    for model, session, feed in zip(models, sessions, feeds, strict=True):
+        run_block(model, session, feed, max(1, request["warmup"]))
+    times: list[list[list[float]]] = [[] for _ in models]
+    for _ in range(request["blocks"]):
+        for position, (model, session, feed) in enumerate(zip(models, sessions, feeds, strict=True)):
+            times[position].append(run_block(model, session, feed, request["runs"]))
+    shapes = [{name: list(array.shape) for name, array in feed.items()} for feed in feeds]
+    del sessions
+    answers = []
+    for model, feed, blocks, shape in zip(models, feeds, times, shapes, strict=True):
+        answer: dict[str, Any] = {"input_shapes": shape}
+        answer["blocks_us"] = [[round(value, 3) for value in block] for block in blocks]
+        answer["operators"] = operator_rows(model, feed, threads, request["operator_runs"])
+        answer.update(load_figures(model, request))
+        answers.append(answer)
+    return {"models": answers, "machine": machine_facts(), "runtime": "onnxruntime " + onnxruntime.__version__}
+
+
+def operator_rows(model: str, feed: dict[str, Any], threads: int, runs: int) -> list[dict[str, Any]]:
+    """Returns a row an operator, the slowest first: node, operator, microseconds a run, share of them all."""
+    if runs == 0:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        session = open_session(model, threads, folder + "/operators")
+        run_block(model, session, feed, runs + 1)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
+    totals: dict[tuple[str, str], int] = {}
+    for event in events:
+        operator = event.get("args", {}).get("op_name")
+        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time") or operator in CONTAINERS:
+            continue
+        # The first run warms up.
+        if bisect.bisect_right(starts, event["ts"]) < 2:
+            continue
+        key = (event["name"][: -len("_kernel_time")], operator)
+        totals[key] = totals.get(key, 0) + event["dur"]
+    whole = sum(totals.values()) or 1
+    rows = [
+        {"node": node, "operator": operator, "us": round(total / runs, 3), "share": round(total / whole, 6)}
+        for (node, operator), total in totals.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["us"], row["node"]))
+
+
+def load_figures(model: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Returns medians over fresh processes: milliseconds to open the model, bytes of memory before and at the peak."""
+    loads = [load_in_fresh_process(model, request) for _ in range(request["loads"])]
+    keys = ("load_ms", "runtime_rss_bytes", "peak_rss_bytes")
+    return {key: sorted(load[key] for load in loads)[len(loads) // 2] if loads else None for key in keys}
+
+
+def load_in_fresh_process(model: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Returns the figures of one fresh process."""
+    safe_path = ["-P"] if getattr(sys.flags, "safe_path", False) else []
+    inner = dict(request, action="load", models=[model])
+    command = [sys.executable, *safe_path, __file__, json.dumps(inner)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        last = "".join(result.stderr.splitlines()[-1:])
+        raise ModelFailureError(model, "load", f"a fresh process ended with {result.returncode} {last}")
+    answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise ModelFailureError(model, answer["error"]["stage"], answer["error"]["reason"])
+    return answer
+
+
+def load(request: dict[str, Any]) -> dict[str, Any]:
+    """Opens one model, runs it once; what it took. Meant for a process that has done nothing else."""
+    (model,) = request["models"]
+    before = memory_bytes("VmRSS")
+    start = time.perf_counter_ns()
+    session = open_session(model, request["threads"])
+    load_ms = (time.perf_counter_ns() - start) / 1e6
+    run_block(model, session, make_feed(model, session, request["batch_size"], request["seed"]), 1)
+    return {"load_ms": round(load_ms, 3), "runtime_rss_bytes": before, "peak_rss_bytes": memory_bytes("VmHWM")}
+
+
+def memory_bytes(key: str) -> int:
+    """Returns a line of /proc/self/status; getrusage would report the parent's peak if that was higher."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    found = re.search(key + r":\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0
+
+
+def machine_facts() -> dict[str, Any]:
+    """Returns what a reader needs to know of the machine."""
+    facts: dict[str, Any] = {
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+    facts["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    facts["processor"] = found[1].strip() if found else platform.processor()
+    facts["load_average"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return facts
+
+
+def main() -> None:
+    """Answers one request."""
+    request = json.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
+    try:
+        answer = load(request) if request.get("action") == "load" else measure(request)
+    except ModelFailureError as failure:
+        answer = {"error": dict(failure.record, position=request["models"].index(failure.record["model"]))}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

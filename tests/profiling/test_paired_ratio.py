@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from compress.profiling.statistics import FEWEST_PAIRS, paired_ratio, percentiles, verdict
+
+
+def test_drift_of_the_machine_cancels():
+    drift = np.linspace(1, 3, 20)
+    found = paired_ratio(80 * drift, 100 * drift)
+    assert (found.ratio, found.low, found.high) == pytest.approx((0.8, 0.8, 0.8))
+    assert found.verdict == "faster"
+
+
+def test_one_disturbed_block_changes_nothing():
+    minima = np.full(20, 80.0)
+    minima[3] = 8000
+    assert paired_ratio(minima, np.full(20, 100.0)).ratio == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.8, 0.99, "faster"),
+        (0.8, 1.0, "no difference measured"),
+        (0.99, 1.01, "no difference measured"),
+        (1.0, 1.2, "no difference measured"),
+        (1.01, 1.2, "slower"),
+    ],
+)
+def test_an_interval_that_holds_1_concludes_nothing(low, high, expected):
+    assert verdict(low, high) == expected
+
+
+def test_the_interval_is_seeded():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(100, 1, (2, 20))
+    assert paired_ratio(a, b, seed=1) == paired_ratio(a, b, seed=1)
+    assert len({paired_ratio(a, b, seed=seed).low for seed in range(20)}) > 1
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    inside = 0
+    for _ in range(200):
+        found = paired_ratio(90 * generator.lognormal(0, 0.02, 20), 100 * generator.lognormal(0, 0.02, 20))
+        inside += found.low <= 0.9 <= found.high
+    assert 180 <= inside <= 200
+
+
+@pytest.mark.parametrize("pairs", range(1, FEWEST_PAIRS))
+def test_few_blocks_conclude_nothing(pairs):
+    assert paired_ratio(np.full(pairs, 1.0), np.full(pairs, 9.0)).verdict == "no difference measured"
+
+
+@pytest.mark.parametrize("shapes", [((3,), (4,)), ((0,), (0,)), ((2, 2), (2, 2))])
+def test_unpaired_times_are_a_programming_error(shapes):
+    with pytest.raises(ValueError, match="paired"):
+        paired_ratio(np.ones(shapes[0]), np.ones(shapes[1]))
+
+
+def test_percentiles_by_hand():
+    assert percentiles(np.arange(101).reshape(1, 101)) == (50, 90, 99)

@@ -1,0 +1,248 @@
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compress.errors import CompressError, MachineError, ModelFileError
+from compress.profiling import Device, Measurement, ProfileReport, devices, profile
+from compress.profiling.device import RUNNER, measurements, open_device, runner_request
+from compress.recipe import ProfileSettings
+
+QUICK = ProfileSettings(blocks=6, runs=2, warmup=0)
+
+
+def save(path: Path, width=8, shape=("N", 3, 8, 8), op_type="Relu", ir_version=10, elem_type=TensorProto.FLOAT) -> Path:
+    weight = numpy_helper.from_array(np.ones((width, 3, 3, 3), np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], name="conv"),
+        helper.make_node(op_type, ["h"], ["y"], name="a"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", elem_type, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=ir_version)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return profile([save(folder / "a.onnx"), save(folder / "b.onnx", width=64)], QUICK)
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert "next: " in text
+    return text
+
+
+def test_a_report_a_model_in_order(reports):
+    assert [Path(report.model).name for report in reports] == ["a.onnx", "b.onnx"]
+    for report in reports:
+        assert report.file_bytes == Path(report.model).stat().st_size
+        assert len(report.model_sha256) == 64
+        assert report.runtime.startswith("onnxruntime ")
+        assert report.machine["architecture"]
+        assert report.input_shapes == {"x": [1, 3, 8, 8]}
+        assert len(report.block_minima_us) == QUICK.blocks
+        assert 0 < report.minimum_us <= report.p50_us <= report.p90_us <= report.p99_us
+        assert report.load_ms > 0
+        assert 0 < report.runtime_rss_bytes < report.peak_rss_bytes
+
+
+def test_only_the_first_has_no_ratio(reports):
+    first, second = reports
+    assert first.ratio is None
+    assert first.compared_to is None
+    assert second.compared_to == first.model_sha256
+    paired = np.array(second.block_minima_us) / np.array(first.block_minima_us)
+    assert second.ratio.ratio == pytest.approx(np.median(paired))
+    assert second.ratio.low <= second.ratio.ratio <= second.ratio.high
+
+
+def test_operator_rows_name_what_ran(reports):
+    for report in reports:
+        assert sum(row.share for row in report.operators) == pytest.approx(1, abs=1e-4)
+        assert "Conv" in {row.operator for row in report.operators}
+        assert [row.us for row in report.operators] == sorted((row.us for row in report.operators), reverse=True)
+
+
+def test_a_report_survives_json(reports):
+    for report in reports:
+        assert ProfileReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+@pytest.mark.parametrize("damage", [{"p50_us": "fast"}, {"operators": [{"node": 1}]}, {"ratio": {"ratio": 1.0}}])
+def test_a_damaged_report_is_refused(reports, damage):
+    with pytest.raises(ModelFileError, match=next(iter(damage))) as error:
+        ProfileReport.from_dict(reports[0].to_dict() | damage)
+    one_line(error)
+
+
+def test_the_batch_is_as_asked(tmp_path):
+    (report,) = profile([save(tmp_path / "m.onnx")], QUICK.model_copy(update={"batch_size": 3, "blocks": 1}))
+    assert report.input_shapes == {"x": [3, 3, 8, 8]}
+
+
+def test_nothing_to_profile():
+    with pytest.raises(CompressError, match="nothing to profile") as error:
+        profile([], QUICK)
+    one_line(error)
+
+
+def test_an_unknown_device_lists_the_known(tmp_path):
+    with pytest.raises(CompressError, match=r"unknown device 'hots'.*did you mean 'host'.*known: ") as error:
+        profile([save(tmp_path / "m.onnx")], QUICK.model_copy(update={"device": "hots"}))
+    one_line(error)
+
+
+def test_the_host_takes_no_address():
+    with pytest.raises(CompressError, match="takes no address"):
+        open_device("host:me")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "batch_size", "expected"),
+    [
+        ({"ir_version": 99}, 1, "IR version 99, the device's onnxruntime takes at most"),
+        ({"shape": (1, 3, 8, 8)}, 2, "batch axis is fixed, a batch of 2 does not fit"),
+        ({"shape": ("N", 5, 8, 8)}, 1, "fails when it runs: .*C: 5 kernel channels: 3"),
+        ({"shape": ("N", "C", 8, 8)}, 1, "fails when it runs"),
+        ({"elem_type": TensorProto.STRING}, 1, "ONNX Runtime"),
+        ({"op_type": "Frobnicate"}, 1, "Frobnicate"),
+    ],
+)
+def test_the_model_that_cannot_be_measured_is_named(tmp_path, arguments, batch_size, expected):
+    other = tmp_path / "other"
+    other.mkdir()
+    models = [save(other / "m.onnx"), save(tmp_path / "m.onnx", **arguments)]
+    with pytest.raises(ModelFileError, match=expected) as error:
+        profile(models, QUICK.model_copy(update={"batch_size": batch_size}))
+    assert f"{models[1]} " in one_line(error)
+
+
+def test_a_damaged_file_never_reaches_the_device(tmp_path):
+    path = save(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ModelFileError, match="cut short") as error:
+        profile([path], QUICK)
+    one_line(error)
+
+
+def test_strings_cannot_be_fed(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.STRING, ["N"])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, ["N"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"cannot be fed: input 'x' is a tensor\(string\)") as error:
+        profile([tmp_path / "m.onnx"], QUICK)
+    one_line(error)
+
+
+def test_a_runner_that_dies_is_a_device_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("compress.profiling.devices.host.RUNNER", tmp_path / "absent.py")
+    with pytest.raises(MachineError, match="measuring process ended with 2") as error:
+        profile([save(tmp_path / "m.onnx")], QUICK)
+    one_line(error)
+
+
+def test_a_python_that_cannot_start_is_a_device_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    with pytest.raises(MachineError, match="cannot start") as error:
+        profile([save(tmp_path / "m.onnx")], QUICK)
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["", "Segmentation fault", "[]", "{}", '{"machine": {}, "runtime": "r", "models": [{}]}', '{"error": {}}'],
+)
+def test_an_answer_that_is_none_is_a_device_error(output):
+    with pytest.raises(MachineError, match="answer cannot be read") as error:
+        measurements(output, [Path("a.onnx")], "d")
+    one_line(error)
+
+
+def test_an_answer_for_too_few_models_is_a_device_error():
+    with pytest.raises(MachineError, match="0 models measured"):
+        measurements('{"machine": {}, "runtime": "r", "models": []}', [Path("a.onnx")], "d")
+
+
+def test_noise_before_the_answer_is_ignored(tmp_path):
+    assert measurements('hello\n{"machine": {}, "runtime": "r", "models": []}\n', [], "d") == []
+
+
+def test_the_runner_imports_nothing_of_the_product():
+    names = set()
+    for node in ast.walk(ast.parse(RUNNER.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.partition(".")[0])
+    assert names <= set(sys.stdlib_module_names) | {"numpy", "onnxruntime", "__future__"}
+
+
+def test_the_runner_works_alone_in_a_folder(tmp_path):
+    (tmp_path / "runner.py").write_bytes(RUNNER.read_bytes())
+    model = save(tmp_path / "m.onnx")
+    request = runner_request([model.name], QUICK.model_copy(update={"blocks": 1}), loads=0)
+    command = [sys.executable, "runner.py", json.dumps(request)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (measured,) = measurements(result.stdout, [model], "d")
+    assert measured.load_ms is None
+    assert measured.peak_rss_bytes is None
+    assert [len(block) for block in measured.blocks_us] == [QUICK.runs]
+
+
+@pytest.mark.parametrize("name", devices.names())
+def test_every_device_keeps_the_contract(name):
+    device = devices.get(name)
+    assert issubclass(device, Device)
+    assert device.__doc__
+    assert device.measure is not Device.measure
+
+
+class Recorded(Device):
+    """Gives fixed times, so that what the verb does with them can be computed by hand."""
+
+    def measure(self, models, settings):
+        common = {
+            "operators": (),
+            "load_ms": None,
+            "runtime_rss_bytes": None,
+            "peak_rss_bytes": None,
+            "input_shapes": {},
+            "machine": {},
+            "runtime": "r 1",
+        }
+        base = tuple((100.0 + block, 500.0) for block in range(8))
+        return [Measurement(tuple((a * f, b) for a, b in base), **common) for f in (1.0, 0.5, 2.0, 1.0)]
+
+
+def test_figures_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setitem(devices._entries, "recorded", Recorded)
+    model = save(tmp_path / "m.onnx")
+    reports = profile([model] * 4, QUICK.model_copy(update={"device": "recorded:x"}))
+    assert [report.minimum_us for report in reports] == [100, 50, 200, 100]
+    assert [report.ratio and report.ratio.ratio for report in reports] == [None, 0.5, 2.0, 1.0]
+    assert [report.ratio and report.ratio.verdict for report in reports[1:]] == [
+        "faster",
+        "slower",
+        "no difference measured",
+    ]
+    assert reports[0].p50_us == (107 + 500) / 2
