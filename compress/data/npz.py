@@ -57,10 +57,11 @@ def as_part(images: Any, labels: Any, where: str) -> Part:
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     key = ""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(f"{path} is a single array, not an archive", next_step="write it with np.savez")
-        with archive:
+        # NumPy leaves a damaged file open when it is given the path.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path} is a single array, not an archive", next_step="write it with np.savez")
             found = {}
             for key in (*_NEEDED, *_OPTIONAL):
                 if key in archive.files:

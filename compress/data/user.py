@@ -81,6 +81,8 @@ def _called(where: str, base: Path) -> Any:
 def _wrapped(part: Any, where: str, settings: DataSettings) -> Part | LoaderSplit:
     if _is_pair_of_arrays(part):
         return as_part(part[0], part[1], where)
+    if hasattr(part, "shape"):
+        raise DataError(f"{where} is a single array", allowed="(images, labels), or an iterable of batches (x, y)")
     split = LoaderSplit(part, where=where, mean=settings.mean, std=settings.std)
     if isinstance(part, Sequence):
         return split.gathered()
