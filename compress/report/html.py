@@ -1,0 +1,68 @@
+"""The report as one HTML page: nothing is loaded, nothing runs, everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from compress.report.markdown import BLOCKED_SHOWN, figures_line, machine_value
+from compress.report.model import Latency, OperatorTime, RunFigures
+from compress.report.plot import draw_plots
+from compress.report.summary import device_latencies, lead, summary_rows, verdict
+from compress.report.toml_text import toml_text
+from compress.report.wording import show
+
+_NODES_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """The slowest nodes of one model."""
+
+    model: Latency
+    rows: tuple[OperatorTime, ...]
+    left_out: int
+
+
+def html_report(run: RunFigures) -> str:
+    """Returns the page; the same bytes for the same figures."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compress.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["show"] = show
+    environment.filters["line"] = figures_line
+    environment.filters["machine_value"] = machine_value
+    outcome, line = verdict(run)
+    plots = [(name, plot, [Markup(panel) for panel in plot.panels]) for name, plot in draw_plots(run)]
+    blocked = sorted(run.rewrite.blocked, key=lambda entry: -entry.channels) if run.rewrite else []
+    context: dict[str, Any] = {
+        "run": run,
+        "outcome": outcome,
+        "verdict": line,
+        "lead": lead(run),
+        "rows": summary_rows(run),
+        "plots": plots,
+        "nodes": _slowest_nodes(run),
+        "blocked": blocked[:BLOCKED_SHOWN],
+        "blocked_more": max(len(blocked) - BLOCKED_SHOWN, 0),
+        "recipe": toml_text(run.recipe),
+    }
+    return environment.get_template("report.html.jinja").render(context)
+
+
+def _slowest_nodes(run: RunFigures) -> list[_Nodes]:
+    models = [row.after or row.before for row in device_latencies(run)]
+    return [
+        _Nodes(model, tuple(sorted(model.operators, key=lambda row: -row.microseconds)[:_NODES_SHOWN]), more)
+        for model in models
+        if model and model.operators
+        for more in [max(len(model.operators) - _NODES_SHOWN, 0)]
+    ]

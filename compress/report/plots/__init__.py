@@ -1,0 +1,1 @@
+"""The plots of a report, one a file; each returns None where its data are missing."""
