@@ -1,0 +1,117 @@
+"""Arithmetic on cell arrays: arrays that broadcast to a tensor's shape and hold one entry for each set of positions.
+
+Labels (atoms), values (NaN: unknown) and needs (booleans) are all cell arrays, so one function moves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.graph import Array, Node, Shape
+
+if TYPE_CHECKING:
+    from compress.channels.trace import Trace
+
+
+def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array]) -> None:
+    """Sets the first output's value to `function` of the inputs' values, where they are known.
+
+    An input that is not known enters as NaN; integers have none, so they must all be known.
+    """
+    known = [name for name in node.inputs if name]
+    values = [trace.examples.get(name, trace.values.get(name)) for name in known]
+    present = [value for value in values if value is not None]
+    if not present:
+        return
+    floats = [value for value in present if value.dtype.kind == "f"]
+    if len(present) < len(values) and not floats:
+        return
+    rank = len(trace.graph.shapes[node.outputs[0]])
+    filled = [value if value is not None else np.full((1,) * rank, np.nan, floats[0].dtype) for value in values]
+    with np.errstate(all="ignore"):
+        try:
+            result = np.asarray(function(filled))
+        except (ValueError, TypeError, KeyError):
+            # The function does not hold for these values (an unknown element type, a cast of NaN): unknown it stays.
+            return
+    store(node.outputs[0], result, trace, example=any(name in trace.examples for name in known))
+
+
+def store(name: str, value: Array, trace: Trace, *, example: bool = False) -> None:
+    """Records what is known of a tensor, unless nothing is. Infinities count as unknown."""
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        value = np.where(np.isfinite(value), value, np.asarray(np.nan, value.dtype))
+    if value.dtype.kind == "f" and np.isnan(value).all():
+        return
+    rank = len(trace.graph.shapes[name])
+    value = value.reshape((1,) * (rank - value.ndim) + value.shape)
+    (trace.examples if example else trace.values)[name] = value
+
+
+def project(cells: Array, shape: Shape) -> Array:
+    """Returns which cells of an operand of `shape` some cell of the broadcast result stems from."""
+    leading = tuple(range(cells.ndim - len(shape)))
+    cells = cells.any(axis=leading) if leading else cells
+    axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and cells.shape[axis] > 1)
+    return np.asarray(cells.any(axis=axes, keepdims=True) if axes else cells)
+
+
+def only_axis(cells: Array, axis: int, size: int) -> Array:
+    """Returns, for each position of one axis, whether any cell there is true. Shape: (size,)."""
+    others = tuple(a for a in range(cells.ndim) if a != axis % cells.ndim)
+    return np.broadcast_to(cells.any(axis=others), (size,))
+
+
+def same(first: Array, second: Array) -> bool:
+    """Tells whether two arrays are equal, NaN being equal to NaN."""
+    equal = first == second
+    if first.dtype.kind == "f":
+        equal = equal | (np.isnan(first) & np.isnan(second))
+    return bool(np.all(equal))
+
+
+def shrink(cells: Array, axes: range | tuple[int, ...]) -> Array:
+    """Gives size 1 to those of `axes` along which nothing changes."""
+    for axis in axes:
+        if cells.shape[axis] > 1:
+            first = cells.take([0], axis=axis)
+            if same(cells, first):
+                cells = first
+    return cells
+
+
+def regroup(cells: Array, before: Shape, after: Shape) -> Array:
+    """Applies a reshape from `before` to `after` to a cell array.
+
+    Axes are matched from the left in groups of equal size, so that only groups which the array covers grow.
+    """
+    if 0 in before or 0 in after:
+        return np.broadcast_to(cells, before).reshape(after)
+    grown, target, groups = [], [], []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        start_i, start_j = i, j
+        left = right = 1
+        while i == start_i or j == start_j or left != right:
+            if (left <= right and i < len(before)) or j >= len(after):
+                if i >= len(before):
+                    break
+                left *= before[i]
+                i += 1
+            else:
+                right *= after[j]
+                j += 1
+            if left == right and (i > start_i or i >= len(before)) and (j > start_j or j >= len(after)):
+                break
+        covered = any(cells.shape[axis] > 1 for axis in range(start_i, i))
+        grown += [before[axis] if covered else 1 for axis in range(start_i, i)]
+        target += [after[axis] if covered else 1 for axis in range(start_j, j)]
+        if covered and before[start_i:i] != after[start_j:j]:
+            groups.append(range(start_j, j))
+    result = np.broadcast_to(cells, grown).reshape(target)
+    for group in groups:
+        result = shrink(result, group)
+    return result

@@ -1,0 +1,80 @@
+"""A neutral view of an ONNX graph: nodes, shapes, constant values. It owns no file format and no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation.
+
+    Attributes:
+        operator: ONNX operator type, e.g. ``"Conv"``.
+        name: for messages; unique within the graph.
+        inputs: tensor names; an absent optional input is ``""``.
+        outputs: tensor names; an absent optional output is ``""``.
+        attributes: plain Python values and arrays.
+        domain: operator domain, ``""`` for ONNX's own.
+        captured: outer tensors that a subgraph of this node (If, Loop, Scan) reads.
+    """
+
+    operator: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    domain: str = ""
+    captured: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the rule table is indexed by: the operator, with its domain unless that is ONNX's own."""
+        return f"{self.domain}::{self.operator}" if self.domain else self.operator
+
+    def input(self, index: int) -> str:
+        """Returns the name of an input, ``""`` if it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph whose every tensor has a concrete shape, or none that is known.
+
+    Symbolic axes have been given example sizes; `dynamic` says which. Nodes stand in topological order.
+
+    Attributes:
+        nodes: the operations.
+        inputs: names of the graph's inputs, initializers not among them.
+        outputs: names of the graph's outputs.
+        constants: initializers and constants by name.
+        shapes: concrete shape by tensor name; a tensor whose shape is unknown is absent.
+        dynamic: tensor name → for each axis, whether its size is an example for a symbolic one.
+        opset: version of ONNX's own operators.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Array]
+    shapes: Mapping[str, Shape]
+    dynamic: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    opset: int = 18
+
+    def is_dynamic(self, name: str, axis: int) -> bool:
+        """Tells whether the size of an axis is only an example."""
+        flags = self.dynamic.get(name, ())
+        return axis < len(flags) and flags[axis]
+
+
+def as_array(values: object, dtype: type = np.int64) -> Array:
+    """Returns integers (an attribute, a shape) as a 1-D array."""
+    return np.asarray(values, dtype=dtype).reshape(-1)

@@ -1,0 +1,186 @@
+"""Labels: which positions of which tensors stand or fall together.
+
+A *factor* of a tensor is an integer array of the tensor's rank. Axes that it covers have their full size, the others
+size 1; its entries are *atoms*. A position of the tensor goes if the atom of any of its factors there goes. A tensor
+starts with one factor for each of its axes (weights), or none (graph inputs); shape operators are applied to the
+factors themselves. An axis that no factor covers can lose nothing.
+
+Atoms that must go together are *unified*; connected components are the *classes*. Atom 0 is the one that always stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.channels.graph import Array, Graph, Node, Shape
+
+STAYS = 0
+Factors = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Why atoms must stay: the node that says so, and its reason."""
+
+    atoms: Array
+    node: str
+    reason: str
+
+
+class Labels:
+    """The factors of every tensor of a graph, and what ties their atoms together."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.factors: dict[str, Factors] = {}
+        self.roles: dict[tuple[str, int], str] = {}
+        self.reuse: dict[str, int] = {}
+        self.pins: list[Pin] = []
+        self._edges: list[tuple[Array, Array]] = []
+        self._count = 1
+
+    @property
+    def atom_count(self) -> int:
+        """How many atoms there are, the one that stays included."""
+        return self._count
+
+    def fresh(self, size: int) -> Array:
+        """Returns `size` new atoms."""
+        atoms = np.arange(self._count, self._count + size)
+        self._count += size
+        return atoms
+
+    def of(self, name: str) -> Factors:
+        """Returns a tensor's factors; a constant seen for the first time gets one for each of its axes."""
+        if name not in self.factors:
+            shape = self.graph.shapes.get(name, ())
+            known = name in self.graph.constants
+            self.factors[name] = tuple(
+                self.fresh(size).reshape(_only(axis, size, len(shape)))
+                for axis, size in enumerate(shape)
+                if known and size > 1
+            )
+        return self.factors[name]
+
+    def axis(self, name: str, axis: int, node: Node, role: str | None = None) -> Array:
+        """Returns the atoms along one axis, as a 1-D array; zeros where nothing can go.
+
+        A factor that covers this axis together with others is pinned: its slices cannot be told apart here.
+        """
+        shape = self.graph.shapes[name]
+        axis %= len(shape)
+        if role is not None:
+            self.roles[(name, axis)] = role
+        found: Array | None = None
+        for factor in self.of(name):
+            covered = coverage(factor)
+            if covered == (axis,) and found is None:
+                found = factor.reshape(-1)
+            elif covered == (axis,):
+                self.unify(found, factor.reshape(-1), node)
+            elif axis in covered:
+                self.pin(factor, node, "its channels are spread over several axes here")
+        return np.zeros(shape[axis], dtype=np.int64) if found is None else found
+
+    def pin_axes(self, name: str, axes: tuple[int, ...], node: Node, reason: str) -> None:
+        """Pins every factor of a tensor that covers one of `axes`."""
+        for factor in self.of(name):
+            if set(coverage(factor)) & set(axes):
+                self.pin(factor, node, reason)
+
+    def pin(self, atoms: Array, node: Node, reason: str) -> None:
+        """Makes atoms stay."""
+        self.pins.append(Pin(np.unique(atoms[atoms != STAYS]), node.name, reason))
+
+    def unify(self, first: Array | None, second: Array | None, node: Node) -> None:
+        """Makes atoms of two arrays of one (broadcast) shape go together; one beside atom 0 stays."""
+        if first is None or second is None:
+            return
+        a, b = (array.reshape(-1) for array in np.broadcast_arrays(first, second))
+        for mine, other in ((a, b), (b, a)):
+            beside = mine[(other == STAYS) & (mine != STAYS)]
+            if beside.size:
+                self.pin(beside, node, "combined with values whose channels cannot go")
+        both = (a != STAYS) & (b != STAYS) & (a != b)
+        if both.any():
+            self._edges.append((a[both], b[both]))
+
+    def unify_elementwise(self, names: list[str], rank: int, node: Node) -> Factors:
+        """Ties the operands of a broadcasting operator; returns the factors of its result of `rank` axes."""
+        return self.unify_operands([(self.of(name), self.graph.shapes[name]) for name in names], rank, node)
+
+    def unify_operands(self, operands: list[tuple[Factors, Shape]], rank: int, node: Node) -> Factors:
+        """Ties tensors, given as (factors, shape), that are combined position by position after broadcasting."""
+        shapes = [_padded_shape(shape, rank) for _, shape in operands]
+        padded = [[factor.reshape(_padded_shape(factor.shape, rank)) for factor in factors] for factors, _ in operands]
+        for i, mine in enumerate(padded):
+            for j, theirs in enumerate(padded):
+                for factor in mine if i != j else ():
+                    shared = {axis for axis in coverage(factor) if shapes[j][axis] > 1}
+                    covering = [other for other in theirs if shared & set(coverage(other))]
+                    if shared - {axis for other in covering for axis in coverage(other)}:
+                        self.pin(factor, node, "combined with a tensor whose channels cannot go")
+                    for other in covering if i < j else ():
+                        self.unify(factor, other, node)
+        return _largest([(index, factor) for index, factors in enumerate(padded) for factor in factors])
+
+    def classes(self, extra: Sequence[tuple[Array, Array]] = ()) -> Array:
+        """Returns the class of each atom: the smallest atom that it is tied to.
+
+        Args:
+            extra: pairs of arrays of one (broadcast) shape whose atoms are tied as well, this once.
+        """
+        parent = np.arange(self._count)
+        edges = self._edges + [tuple(x.reshape(-1) for x in np.broadcast_arrays(*pair)) for pair in extra]
+        if not edges:
+            return parent
+        a = np.concatenate([edge[0] for edge in edges])
+        b = np.concatenate([edge[1] for edge in edges])
+        # Hooking and pointer jumping, vectorised: each round links every root to the smallest root beside it.
+        while True:
+            roots_a, roots_b = parent[a], parent[b]
+            if (roots_a == roots_b).all():
+                return parent
+            low, high = np.minimum(roots_a, roots_b), np.maximum(roots_a, roots_b)
+            np.minimum.at(parent, high, low)
+            while True:
+                jumped = parent[parent]
+                if (jumped == parent).all():
+                    break
+                parent = jumped
+
+
+def coverage(factor: Array) -> tuple[int, ...]:
+    """Returns the axes that a factor covers."""
+    return tuple(axis for axis, size in enumerate(factor.shape) if size > 1)
+
+
+def on_axis(atoms: Array, axis: int, rank: int) -> Array:
+    """Returns 1-D atoms as a factor of a tensor of `rank` axes."""
+    return atoms.reshape(_only(axis, atoms.size, rank))
+
+
+def as_factors(*factors: Array) -> Factors:
+    """Returns those of `factors` that cover an axis and hold an atom that can go."""
+    return tuple(factor for factor in factors if factor.size > 1 and (factor != STAYS).any())
+
+
+def _only(axis: int, size: int, rank: int) -> Shape:
+    return tuple(size if a == axis % rank else 1 for a in range(rank))
+
+
+def _padded_shape(shape: Shape, rank: int) -> Shape:
+    return (1,) * (rank - len(shape)) + tuple(shape)
+
+
+def _largest(factors: list[tuple[int, Array]]) -> Factors:
+    """Drops factors that cover no more axes than one of another operand: they have been unified with it."""
+    kept: list[tuple[int, Array]] = []
+    for index, factor in sorted(factors, key=lambda pair: -len(coverage(pair[1]))):
+        axes = set(coverage(factor))
+        if axes and not any(index != other and axes <= set(coverage(larger)) for other, larger in kept):
+            kept.append((index, factor))
+    return tuple(factor for _, factor in kept)

@@ -1,0 +1,58 @@
+"""What a rule says about one operator family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from compress.channels.graph import Array, Node, Shape
+
+if TYPE_CHECKING:
+    from compress.channels.sweep import Kept
+    from compress.channels.trace import Trace
+
+
+@dataclass(frozen=True)
+class NodeEdit:
+    """What changes in a node beside the sizes of its tensors.
+
+    Attributes:
+        attributes: new values by attribute name; None removes one.
+        inputs: new constants by input index; None removes the input.
+        overrides: for an integer input that is computed: by input index, the entries to replace and their values.
+    """
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[int, Array | None] = field(default_factory=dict)
+    overrides: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
+
+
+class Rule(ABC):
+    """How one operator family carries channels. A rule has no state of its own."""
+
+    @abstractmethod
+    def label(self, node: Node, trace: Trace) -> None:
+        """Sets the factors of the outputs, unifies and pins what the operator ties."""
+
+    @abstractmethod
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        """Sets the constant values of the outputs, where there are any."""
+
+    @abstractmethod
+    def need(self, node: Node, trace: Trace) -> None:
+        """Marks the cells of the inputs that the needed cells of the outputs depend on."""
+
+    def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
+        """Returns what else must change once channels are gone; None if nothing does."""
+        return None
+
+    def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
+        """Returns what each output channel gains once constant input channels are gone, or None. Shape: (O,)."""
+        return None
+
+
+def output_shape(node: Node, trace: Trace) -> Shape:
+    """Returns the shape of a node's first output."""
+    return trace.graph.shapes[node.outputs[0]]

@@ -1,0 +1,141 @@
+"""Convolutions: one labelled axis is contracted, another produced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.cells import only_axis, store
+from compress.channels.graph import Array, Node
+from compress.channels.labels import as_factors, coverage, on_axis
+from compress.channels.rules import rule
+from compress.channels.rules.base import NodeEdit, Rule
+
+if TYPE_CHECKING:
+    from compress.channels.sweep import Kept
+    from compress.channels.trace import Trace
+
+
+@rule("Conv")
+class Convolution(Rule):
+    """Conv of any number of spatial axes: X[N, C, …], W[O, C/g, …], B[O] → Y[N, O, …]."""
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, shapes = trace.labels, trace.graph.shapes
+        x, weight, bias = node.input(0), node.input(1), node.input(2)
+        groups = int(node.attributes.get("group", 1))
+        inputs = labels.axis(x, 1, node)
+        rows = labels.axis(weight, 0, node, role="out")
+        columns = labels.axis(weight, 1, node, role="in")
+        per_group = inputs.reshape(groups, -1)
+        if groups == 1:
+            labels.unify(inputs, columns, node)
+        elif per_group.shape[1] == 1:
+            # Depthwise: output channels follow their one input channel.
+            labels.unify(rows.reshape(groups, -1), per_group, node)
+        else:
+            # Each group must lose as many channels as the others: tie the same position of all groups.
+            labels.unify(per_group, columns[None, :], node)
+            by_group = rows.reshape(groups, -1)
+            labels.unify(by_group, by_group[:1], node)
+        if bias:
+            labels.unify(labels.axis(bias, 0, node, role="shift"), rows, node)
+        rank = len(shapes[x])
+        for name in (x, weight):
+            labels.pin_axes(name, tuple(range(2, rank)), node, "it is a spatial axis of a convolution")
+        batch = [factor for factor in labels.of(x) if coverage(factor) == (0,)]
+        labels.factors[node.outputs[0]] = as_factors(on_axis(rows, 1, rank), *batch)
+        labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[node.outputs[0]][2:]))
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        weight = trace.constant(node.input(1))
+        if weight is None:
+            return
+        bias = self._bias(node, trace, weight.shape[0])
+        if bias is None:
+            return
+        inputs, padding = self._inputs(node, trace), self._pads(node)
+        unknown = np.isnan(inputs) | (padding & (inputs != 0))
+        reads = self._reads(node, trace)
+        varies = (reads & unknown[None, :]).any(axis=1)
+        known = np.where(unknown, 0, inputs).astype(weight.dtype)
+        values = bias.copy()
+        if known.any():
+            values = values + self._dense(node, trace) @ known
+        rank = len(trace.graph.shapes[node.outputs[0]])
+        store(node.outputs[0], on_axis(np.where(varies, np.nan, values).astype(weight.dtype), 1, rank), trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        x, weight = node.input(0), node.input(1)
+        out_shape = trace.graph.shapes[node.outputs[0]]
+        rank = len(out_shape)
+        if trace.constant(weight) is None:
+            for name in (x, weight, node.input(2)):
+                if name:
+                    trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
+            return
+        wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
+        used = self._reads(node, trace)[wanted].any(axis=0)
+        trace.need(x, on_axis(used, 1, rank))
+        if self._pads(node) or not trace.fold:
+            # A constant beside zero padding is not the same everywhere, so no bias can stand for it.
+            inputs = self._inputs(node, trace)
+            trace.keep(x, on_axis(used & ~np.isnan(inputs) & (inputs != 0), 1, rank))
+        if node.input(2):
+            trace.need(node.input(2), wanted)
+
+    def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
+        groups = int(node.attributes.get("group", 1))
+        per_group = trace.graph.shapes[node.input(1)][1]
+        if groups == 1 or per_group > 1:
+            return None
+        remaining = kept.count(node.input(0), 1)
+        return NodeEdit(attributes={"group": remaining}) if remaining != groups else None
+
+    def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
+        """Returns what the bias gains once constant input channels are gone, or None. Shape: (O,)."""
+        weight = trace.constant(node.input(1))
+        if weight is None:
+            return None
+        inputs = self._inputs(node, trace)
+        gone = ~kept.mask(node.input(0), 1) & ~np.isnan(inputs)
+        constants = np.where(gone, inputs, 0)
+        return self._dense(node, trace) @ constants.astype(np.float64) if constants.any() else None
+
+    def _inputs(self, node: Node, trace: Trace) -> Array:
+        """Returns the constant value of each input channel, NaN where it varies over input, batch or space."""
+        size = trace.graph.shapes[node.input(0)][1]
+        value = trace.values.get(node.input(0))
+        if value is None or any(n > 1 for axis, n in enumerate(value.shape) if axis != 1):
+            return np.full(size, np.nan, np.float32)
+        return np.broadcast_to(value.reshape(-1), (size,))
+
+    def _bias(self, node: Node, trace: Trace, size: int) -> Array | None:
+        return trace.constant(node.input(2)) if node.input(2) else np.zeros(size, np.float32)
+
+    def _reads(self, node: Node, trace: Trace) -> Array:
+        """Returns which output channel reads which input channel. Shape: (O, C), booleans."""
+        nonzero = trace.nonzero(node.input(1))
+        return self._spread(node, nonzero.any(axis=tuple(range(2, nonzero.ndim))))
+
+    def _dense(self, node: Node, trace: Trace) -> Array:
+        """Returns the response of each output channel to each constant input channel. Shape: (O, C)."""
+        weight = trace.values[node.input(1)].astype(np.float64)
+        return self._spread(node, weight.sum(axis=tuple(range(2, weight.ndim))))
+
+    def _spread(self, node: Node, matrix: Array) -> Array:
+        """Turns (O, C/g) into (O, C), zero outside of each output's group."""
+        groups = int(node.attributes.get("group", 1))
+        if groups == 1:
+            return matrix
+        outputs, per_group = matrix.shape
+        full = np.zeros((groups, outputs // groups, groups, per_group), matrix.dtype)
+        index = np.arange(groups)
+        full[index, :, index, :] = matrix.reshape(groups, outputs // groups, per_group)
+        return full.reshape(outputs, groups * per_group)
+
+    def _pads(self, node: Node) -> bool:
+        automatic = node.attributes.get("auto_pad", "NOTSET")
+        automatic = automatic.decode() if isinstance(automatic, bytes) else automatic
+        return automatic.startswith("SAME") or any(node.attributes.get("pads", ()))

@@ -1,0 +1,127 @@
+"""Normalisation: per channel (a scale and a shift at inference) or over channels (which must then all stay)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.cells import only_axis, project, store
+from compress.channels.graph import Node
+from compress.channels.labels import on_axis
+from compress.channels.rules import rule, rules
+from compress.channels.rules.base import Rule
+
+if TYPE_CHECKING:
+    from compress.channels.trace import Trace
+
+_ROLES = ("scale", "shift", "mean", "variance")
+
+
+@rule("BatchNormalization")
+class BatchNormalization(Rule):
+    """Y = (X − mean) / √(variance + ε) · scale + shift, each of shape (C,), along axis 1."""
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, x = trace.labels, node.input(0)
+        channels = labels.axis(x, 1, node)
+        for name, role in zip(node.inputs[1:], _ROLES, strict=False):
+            labels.unify(channels, labels.axis(name, 0, node, role=role), node)
+        labels.factors[node.outputs[0]] = labels.of(x)
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        parameters = [trace.constant(name) for name in node.inputs[1:5]]
+        x = trace.values.get(node.input(0))
+        rank = len(trace.graph.shapes[node.input(0)])
+        if any(p is None for p in parameters) or node.attributes.get("training_mode", 0):
+            return
+        scale, shift, mean, variance = (on_axis(p, 1, rank) for p in parameters if p is not None)
+        if x is None and scale.all():
+            return
+        with np.errstate(all="ignore"):
+            gain = scale / np.sqrt(variance + np.asarray(node.attributes.get("epsilon", 1e-5), variance.dtype))
+            normal = np.full((1,) * rank, np.nan, scale.dtype) if x is None else (x - mean) * gain
+        # A zero scale decides, whatever comes in.
+        store(node.outputs[0], np.where(scale == 0, 0, normal) + shift, trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        trace.need(node.input(0), trace.demand(node.outputs[0]))
+
+
+@rule("InstanceNormalization")
+class InstanceNormalization(Rule):
+    """Each channel is normalised over space by itself, then scaled and shifted."""
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, x = trace.labels, node.input(0)
+        channels = labels.axis(x, 1, node)
+        for name, role in zip(node.inputs[1:3], _ROLES, strict=False):
+            labels.unify(channels, labels.axis(name, 0, node, role=role), node)
+        labels.pin_axes(x, tuple(range(2, len(trace.graph.shapes[x]))), node, "it is normalised over")
+        labels.factors[node.outputs[0]] = labels.of(x)
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        scale, shift = trace.constant(node.input(1)), trace.constant(node.input(2))
+        if scale is None or shift is None:
+            return
+        rank = len(trace.graph.shapes[node.input(0)])
+        constant = scale == 0
+        x = trace.values.get(node.input(0))
+        if x is not None and all(n == 1 for axis, n in enumerate(x.shape) if axis != 1):
+            # What is the same everywhere equals its own mean.
+            constant = constant | ~np.isnan(np.broadcast_to(x.reshape(-1), scale.shape))
+        store(node.outputs[0], on_axis(np.where(constant, shift, np.nan).astype(shift.dtype), 1, rank), trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        channels = only_axis(trace.demand(node.outputs[0]), 1, trace.graph.shapes[node.input(0)][1])
+        trace.need(node.input(0), on_axis(channels, 1, len(trace.graph.shapes[node.input(0)])))
+
+
+class OverAxes(Rule):
+    """An operator that mixes all positions of some axes: they all stay. The other axes pass.
+
+    Args:
+        default_axis: of the operator's attribute ``axis``.
+        onwards: whether all axes from that one on are mixed, or that one alone.
+    """
+
+    def __init__(self, default_axis: int, *, onwards: bool) -> None:
+        self.default_axis = default_axis
+        self.onwards = onwards
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, x = trace.labels, node.input(0)
+        axes = self._axes(node, trace)
+        labels.pin_axes(x, axes, node, f"{node.operator} normalises over it")
+        names = [name for name in node.inputs if name]
+        labels.factors[node.outputs[0]] = labels.unify_elementwise(names, len(trace.graph.shapes[x]), node)
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        return None
+
+    def need(self, node: Node, trace: Trace) -> None:
+        cells = trace.demand(node.outputs[0]).any(axis=self._axes(node, trace), keepdims=True)
+        # Even a known value takes part in the mean or the sum, so it is kept, not only needed.
+        trace.keep(node.input(0), np.asarray(cells))
+        for name in node.inputs[1:]:
+            if name:
+                trace.need(name, project(trace.demand(node.outputs[0]), trace.graph.shapes[name]))
+
+    def _axes(self, node: Node, trace: Trace) -> tuple[int, ...]:
+        rank = len(trace.graph.shapes[node.input(0)])
+        default = self.default_axis
+        if node.operator in ("Softmax", "LogSoftmax") and trace.graph.opset < 13:
+            # Before version 13 these flattened the tensor from axis 1 on.
+            return tuple(range(int(node.attributes.get("axis", 1)) % rank, rank))
+        axis = int(node.attributes.get("axis", default)) % rank
+        return tuple(range(axis, rank)) if self.onwards else (axis,)
+
+
+for _name, _rule in {
+    "LayerNormalization": OverAxes(-1, onwards=True),
+    "RMSNormalization": OverAxes(-1, onwards=True),
+    "Softmax": OverAxes(-1, onwards=False),
+    "LogSoftmax": OverAxes(-1, onwards=False),
+    "LpNormalization": OverAxes(-1, onwards=False),
+}.items():
+    rules.register(_name)(_rule)

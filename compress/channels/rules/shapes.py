@@ -1,0 +1,68 @@
+"""Operators whose result depends on shapes alone, or on nothing: they carry no channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.cells import combine, store
+from compress.channels.graph import Array, Node
+from compress.channels.rules import rule
+from compress.channels.rules.base import Rule
+
+if TYPE_CHECKING:
+    from compress.channels.trace import Trace
+
+
+class ShapeOnly(Rule):
+    """No channels come out; what goes in is read for its shape or its integers."""
+
+    def label(self, node: Node, trace: Trace) -> None:
+        trace.labels.factors[node.outputs[0]] = ()
+
+    def need(self, node: Node, trace: Trace) -> None:
+        return None
+
+
+@rule("Shape")
+class ShapeOf(ShapeOnly):
+    """The sizes of a tensor, or of some of its axes."""
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        shape = trace.graph.shapes[node.input(0)]
+        axes = range(len(shape))[slice(node.attributes.get("start"), node.attributes.get("end"))]
+        sizes = np.asarray([shape[axis] for axis in axes], dtype=np.int64)
+        example = any(trace.graph.is_dynamic(node.input(0), axis) for axis in axes)
+        store(node.outputs[0], sizes, trace, example=example)
+
+
+@rule("Size")
+class SizeOf(ShapeOnly):
+    """The number of elements of a tensor."""
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        shape = trace.graph.shapes[node.input(0)]
+        example = any(trace.graph.is_dynamic(node.input(0), axis) for axis in range(len(shape)))
+        store(node.outputs[0], np.asarray(int(np.prod(shape)), dtype=np.int64), trace, example=example)
+
+
+@rule("ConstantOfShape")
+class Filled(ShapeOnly):
+    """A tensor of one value."""
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        fill: Array = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).reshape(-1)
+        rank = len(trace.graph.shapes[node.outputs[0]])
+        shape = trace.integers(node.input(0))
+        # Small integers are kept whole: they are shapes and indices that other nodes read.
+        full = shape is not None and np.prod(shape) <= 64 and node.input(0) not in trace.examples
+        store(node.outputs[0], np.full(shape if full else (1,) * rank, fill[0], fill.dtype), trace)
+
+
+@rule("Range")
+class Counting(ShapeOnly):
+    """Evenly spaced numbers."""
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        combine(node, trace, lambda v: np.arange(*(x.reshape(()) for x in v)))

@@ -1,0 +1,105 @@
+"""Pooling, reductions and resizing: space changes, each channel stays by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.cells import store
+from compress.channels.graph import Array, Node
+from compress.channels.labels import Factors, coverage
+from compress.channels.rules import rules
+from compress.channels.rules.base import Rule
+
+if TYPE_CHECKING:
+    from compress.channels.trace import Trace
+
+
+class Window(Rule):
+    """Pooling or resizing over the axes after the second; a constant channel stays what it is.
+
+    Args:
+        zero_pads: whether padding enters the result as zeros, so that only a zero channel stays what it is.
+    """
+
+    def __init__(self, *, zero_pads: bool = False) -> None:
+        self.zero_pads = zero_pads
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, x = trace.labels, node.input(0)
+        labels.pin_axes(x, tuple(range(2, len(trace.graph.shapes[x]))), node, "it is a spatial axis")
+        kept = tuple(f for f in labels.of(x) if max(coverage(f), default=0) < 2)
+        for output in node.outputs:
+            if output:
+                labels.factors[output] = kept
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        value = trace.values.get(node.input(0))
+        if value is None or any(size > 1 for size in value.shape[2:]):
+            return
+        if self.zero_pads and node.attributes.get("count_include_pad", 0) and any(node.attributes.get("pads", ())):
+            value = np.where(value == 0, value, np.asarray(np.nan, value.dtype))
+        store(node.outputs[0], value, trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        x = node.input(0)
+        cells = np.zeros((1,) * len(trace.graph.shapes[x]), dtype=bool)
+        for output in node.outputs:
+            if output:
+                demand = trace.demand(output)
+                cells = cells | demand.any(axis=tuple(range(2, demand.ndim)), keepdims=True)
+        trace.need(x, np.asarray(cells))
+
+
+class Reduction(Rule):
+    """Mean, maximum or minimum over some axes.
+
+    Args:
+        spatial: the axes are all after the second, whatever the node says (global pooling).
+    """
+
+    def __init__(self, *, spatial: bool = False) -> None:
+        self.spatial = spatial
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, x = trace.labels, node.input(0)
+        axes = self._axes(node, trace)
+        labels.pin_axes(x, axes, node, f"{node.operator} takes it as a whole")
+        kept: Factors = tuple(f for f in labels.of(x) if not set(coverage(f)) & set(axes))
+        labels.factors[node.outputs[0]] = tuple(self._reduced(f, axes, node) for f in kept)
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        value, axes = trace.values.get(node.input(0)), self._axes(node, trace)
+        if value is not None and all(value.shape[axis] == 1 for axis in axes):
+            store(node.outputs[0], self._reduced(value, axes, node), trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        shape, axes = trace.graph.shapes[node.input(0)], self._axes(node, trace)
+        cells = trace.demand(node.outputs[0])
+        if not self._keeps_axes(node):
+            cells = np.expand_dims(cells, axes)
+        trace.need(node.input(0), cells.reshape(cells.shape[-len(shape) :] if shape else ()))
+
+    def _axes(self, node: Node, trace: Trace) -> tuple[int, ...]:
+        rank = len(trace.graph.shapes[node.input(0)])
+        if self.spatial:
+            return tuple(range(2, rank))
+        given = trace.integers(node.input(1)) if node.input(1) else node.attributes.get("axes")
+        if given is None or np.size(given) == 0:
+            return () if node.attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
+        return tuple(sorted(int(axis) % rank for axis in np.reshape(given, -1)))
+
+    def _keeps_axes(self, node: Node) -> bool:
+        return self.spatial or bool(node.attributes.get("keepdims", 1))
+
+    def _reduced(self, cells: Array, axes: tuple[int, ...], node: Node) -> Array:
+        return cells if self._keeps_axes(node) else cells.squeeze(axes)
+
+
+for _name in ("ReduceMean", "ReduceMax", "ReduceMin"):
+    rules.register(_name)(Reduction())
+for _name in ("GlobalAveragePool", "GlobalMaxPool"):
+    rules.register(_name)(Reduction(spatial=True))
+rules.register("MaxPool")(Window())
+rules.register("AveragePool")(Window(zero_pads=True))

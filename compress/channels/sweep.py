@@ -1,0 +1,130 @@
+"""Which channels nothing needs, and what every tensor looks like without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from compress.channels.graph import Array, Node, Shape
+from compress.channels.labels import STAYS, Labels, coverage
+from compress.channels.rules.base import NodeEdit
+from compress.channels.trace import Trace
+
+
+class Kept:
+    """The positions of each tensor that remain.
+
+    Args:
+        trace: what is known of the graph.
+        dead: for each atom, whether it goes.
+    """
+
+    def __init__(self, trace: Trace, dead: Array) -> None:
+        self.trace = trace
+        self.dead = dead
+
+    def mask(self, name: str, axis: int) -> Array:
+        """Returns which positions of an axis remain. Shape: (size of the axis,)."""
+        shape = self.trace.graph.shapes[name]
+        axis %= len(shape)
+        keep = np.ones(shape[axis], dtype=bool)
+        for factor in self.trace.labels.of(name):
+            if axis in coverage(factor):
+                others = tuple(a for a in range(factor.ndim) if a != axis)
+                keep &= ~self.dead[factor].all(axis=others)
+        return keep
+
+    def count(self, name: str, axis: int) -> int:
+        """Returns how many positions of an axis remain."""
+        return int(self.mask(name, axis).sum())
+
+    def shape(self, name: str) -> Shape:
+        """Returns a tensor's shape once the others are gone."""
+        return tuple(self.count(name, axis) for axis in range(len(self.trace.graph.shapes[name])))
+
+    def changed(self, name: str) -> bool:
+        """Tells whether a tensor loses anything."""
+        return any(bool(self.dead[factor].any()) for factor in self.trace.labels.of(name))
+
+    def axes(self, name: str) -> dict[int, Array]:
+        """Returns, for each axis that loses positions, the indices of those that remain."""
+        if not self.changed(name):
+            return {}
+        masks = {axis: self.mask(name, axis) for axis in range(len(self.trace.graph.shapes[name]))}
+        return {axis: np.flatnonzero(mask) for axis, mask in masks.items() if not mask.all()}
+
+    def override(self, node: Node, index: int, where: Array, values: Array) -> NodeEdit | None:
+        """Returns the edit that sets some entries of an integer input, be it a constant or computed."""
+        if not where.any():
+            return None
+        constant = self.trace.constant(node.input(index))
+        if constant is None:
+            return NodeEdit(overrides={index: (where, values)})
+        new = np.where(where, values, constant.reshape(-1))
+        return None if (new == constant.reshape(-1)).all() else NodeEdit(inputs={index: new.astype(np.int64)})
+
+
+def sweep(trace: Trace) -> Kept:
+    """Finds the largest set of channels that no output needs and that can be cut out of every tensor.
+
+    Returns:
+        what remains; each axis keeps at least one position.
+    """
+    labels = trace.labels
+    live = np.zeros(labels.atom_count, dtype=bool)
+    live[STAYS] = True
+    for pin in labels.pins:
+        live[pin.atoms] = True
+    for name, cells in trace.needs.items():
+        for factor in labels.of(name):
+            live[factor[_over(cells, factor)]] = True
+    return Kept(trace, _sliceable(labels, live))
+
+
+def keep_only(trace: Trace, live: Array) -> Kept:
+    """Returns what remains if the atoms marked in `live`, and all that is tied to them, stay."""
+    return Kept(trace, _sliceable(trace.labels, live.copy()))
+
+
+def _over(cells: Array, factor: Array) -> Array:
+    """Returns for each position of a factor whether any of the cells there is true."""
+    others = tuple(axis for axis, size in enumerate(factor.shape) if size == 1)
+    return np.broadcast_to(cells.any(axis=others, keepdims=True), factor.shape)
+
+
+def _sliceable(labels: Labels, live: Array) -> Array:
+    """Shrinks the dead set until what goes is whole classes and whole slices, and no axis goes entirely."""
+    classes = labels.classes()
+    factors = _unique(factor for factors in labels.factors.values() for factor in factors)
+    while True:
+        alive = np.zeros(labels.atom_count, dtype=bool)
+        alive[classes[live]] = True
+        dead = ~alive[classes]
+        revived = [_not_sliceable(dead[factor], factor) for factor in factors]
+        atoms = np.concatenate([*revived, np.zeros(0, dtype=np.int64)])
+        if atoms.size == 0:
+            return dead
+        live = ~dead
+        live[atoms.astype(np.int64)] = True
+
+
+def _not_sliceable(dead: Array, factor: Array) -> Array:
+    """Returns the atoms of a factor that must come back."""
+    if not dead.any():
+        return np.zeros(0, dtype=np.int64)
+    if dead.all():
+        # At least one position of each axis stays: the first.
+        return factor.reshape(-1)[:1]
+    axes = coverage(factor)
+    if len(axes) == 1:
+        return np.zeros(0, dtype=np.int64)
+    sliced = np.zeros(dead.shape, dtype=bool)
+    for axis in axes:
+        sliced |= dead.all(axis=tuple(a for a in range(dead.ndim) if a != axis), keepdims=True)
+    return factor[dead & ~sliced]
+
+
+def _unique(factors: Iterable[Array]) -> list[Array]:
+    """Drops arrays that are the same object: a factor passes many operators unchanged."""
+    return list({id(factor): factor for factor in factors}.values())

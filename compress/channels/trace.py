@@ -1,0 +1,145 @@
+"""The three passes over a graph: labels forwards, constants forwards, needs backwards.
+
+*Labels* say what must go together, *values* what does not depend on the input, *needs* what an output depends on.
+None of the three changes the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compress.channels.graph import Array, Graph, Node
+from compress.channels.labels import Labels
+from compress.channels.rules import rules
+from compress.channels.rules.base import Rule
+from compress.channels.rules.opaque import Opaque
+
+_OPAQUE = Opaque()
+
+
+@dataclass
+class Trace:
+    """What is known about a graph.
+
+    Attributes:
+        graph: the graph.
+        labels: its labels.
+        values: constant values by tensor: arrays that broadcast to the tensor's shape, NaN where the value depends on
+            the input. A tensor that depends on it everywhere is absent.
+        examples: values of integer tensors that hold only because symbolic axes were given example sizes. They serve
+            to read shapes and indices, never to fold anything.
+        needs: which cells of a tensor an output depends on, as booleans that broadcast to the tensor's shape.
+        epsilon: weights below ε × the largest magnitude of their tensor count as zero.
+        fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
+        unknown: operators without a rule, and how often they occur.
+    """
+
+    graph: Graph
+    labels: Labels
+    epsilon: float = 0.0
+    fold: bool = True
+    values: dict[str, Array] = field(default_factory=dict)
+    examples: dict[str, Array] = field(default_factory=dict)
+    needs: dict[str, Array] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
+    _nonzero: dict[str, Array] = field(default_factory=dict)
+
+    def rule(self, node: Node) -> Rule:
+        """Returns the rule of a node; what no rule knows is opaque."""
+        found = rules.find(node.key)
+        shaped = all(name in self.graph.shapes for name in (*node.inputs, *node.outputs) if name)
+        return found if found is not None and shaped and not node.captured else _OPAQUE
+
+    def integers(self, name: str) -> Array | None:
+        """Returns the value of an integer tensor (a shape, an index), or None if it is not known."""
+        if not name:
+            return None
+        value = self.examples.get(name, self.values.get(name))
+        if value is None or value.size != int(np.prod(self.graph.shapes.get(name, (-1,)))):
+            return None
+        if value.dtype.kind == "f" and np.isnan(value).any():
+            return None
+        return value
+
+    def constant(self, name: str) -> Array | None:
+        """Returns the full value of a tensor that does not depend on the input, else None."""
+        value = self.values.get(name)
+        if value is None or (value.dtype.kind == "f" and np.isnan(value).any()):
+            return None
+        return value
+
+    def nonzero(self, name: str) -> Array:
+        """Returns which entries of a constant count as nonzero."""
+        if name not in self._nonzero:
+            value = self.values[name]
+            if self.epsilon == 0 or value.dtype.kind != "f":
+                self._nonzero[name] = value != 0
+            else:
+                magnitude = np.abs(value)
+                # An all-zero tensor has no scale: nothing in it is nonzero. NaN compares false, so it is asked for.
+                self._nonzero[name] = (magnitude > self.epsilon * magnitude.max(initial=0)) | np.isnan(value)
+        return self._nonzero[name]
+
+    def need(self, name: str, cells: Array) -> None:
+        """Marks cells of a tensor as needed, but for those whose value is known: nobody has to compute them."""
+        if name and name not in self.graph.constants:
+            self.keep(name, cells & self.varies(name))
+
+    def keep(self, name: str, cells: Array) -> None:
+        """Marks cells of a tensor as needed even where their value is known."""
+        before = self.needs.get(name)
+        self.needs[name] = cells if before is None else before | cells
+
+    def varies(self, name: str) -> Array:
+        """Returns which cells of a tensor depend on the input."""
+        value = self.values.get(name)
+        if value is None:
+            return np.ones((1,) * len(self.graph.shapes[name]), dtype=bool)
+        return np.isnan(value) if value.dtype.kind == "f" else np.zeros(value.shape, dtype=bool)
+
+    def demand(self, name: str) -> Array:
+        """Returns which cells of a tensor are needed and depend on the input: what its producer must compute."""
+        if not name or name not in self.needs:
+            return np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
+        return self.needs[name] & self.varies(name)
+
+
+def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True) -> Trace:
+    """Runs the three passes.
+
+    Args:
+        graph: the graph.
+        epsilon: weights below ε × the largest magnitude of their tensor count as zero; 0: only true zeros.
+        fold: whether a constant other than zero may move into the next bias.
+    """
+    labels = Labels(graph)
+    result = Trace(graph, labels, epsilon=epsilon, fold=fold, values=dict(graph.constants))
+    _evaluate(result)
+    for node in graph.nodes:
+        if result.rule(node) is _OPAQUE:
+            result.unknown[node.key] = result.unknown.get(node.key, 0) + 1
+    for node in graph.nodes:
+        result.rule(node).label(node, result)
+    for name in graph.outputs:
+        output = Node("Output", f"graph output {name!r}", (name,), ())
+        for factor in labels.of(name):
+            labels.pin(factor, output, "it is an output of the network")
+        result.keep(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
+    for node in reversed(graph.nodes):
+        result.rule(node).need(node, result)
+    return result
+
+
+def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:
+    """Returns the tensors that follow from `seeds` and from fixed shapes alone, each in full."""
+    result = Trace(graph, Labels(graph), values=dict(seeds))
+    _evaluate(result)
+    full = {name: result.constant(name) for name in result.values if name not in seeds and name in graph.shapes}
+    return {name: np.broadcast_to(value, graph.shapes[name]) for name, value in full.items() if value is not None}
+
+
+def _evaluate(result: Trace) -> None:
+    for node in result.graph.nodes:
+        result.rule(node).evaluate(node, result)

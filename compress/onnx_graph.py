@@ -1,0 +1,203 @@
+"""An ONNX model as a graph of channels: plain nodes, concrete shapes, constant values.
+
+Symbolic axes are given example sizes. Shapes are inferred twice, with two sets of examples, on a copy without weight
+data: an axis whose size differs is symbolic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from compress.channels.graph import Array, Graph, Node, Shape
+from compress.channels.trace import known_values
+
+_BATCH_EXAMPLES = (1, 2)
+_OTHER_EXAMPLES = (256, 320)
+_SMALL = 1024  # elements; integer constants up to this size may be shapes and indices
+_FOLDED = 1 << 20  # elements; larger results are left to be computed
+
+
+def channel_graph(model: ModelProto) -> Graph:
+    """Returns the channel graph of a model.
+
+    Args:
+        model: a checked model; nodes in topological order. It is not changed.
+    """
+    model = _inlined(model)
+    graph = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = []
+    for index, node in enumerate(graph.node):
+        if node.op_type == "Constant" and not node.domain:
+            value = _constant_value(node)
+            if value is not None:
+                constants[node.output[0]] = value
+                continue
+        nodes.append(_node(node, index))
+    inputs = tuple(value.name for value in graph.input if value.name not in constants)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    outputs = tuple(output.name for output in graph.output)
+    known = {name: tuple(value.shape) for name, value in constants.items()}
+    raw = Graph(tuple(nodes), inputs, outputs, constants, known, {}, opset)
+    shapes, dynamic = _shapes(model, raw)
+    shaped = dataclasses.replace(raw, shapes=shapes | known, dynamic=dynamic)
+    return _folded(shaped)
+
+
+def _folded(graph: Graph) -> Graph:
+    """Replaces nodes whose result follows from integers and fixed shapes by constants.
+
+    Nothing that a weight enters is replaced: weights keep their names.
+    """
+    found = {
+        name: np.ascontiguousarray(value)
+        for name, value in known_values(graph, _seeds(graph)).items()
+        if value.size <= _FOLDED and name not in graph.outputs
+    }
+    nodes = tuple(node for node in graph.nodes if not all(output in found for output in node.outputs if output))
+    return dataclasses.replace(graph, nodes=nodes, constants={**graph.constants, **found})
+
+
+def _seeds(graph: Graph) -> dict[str, Array]:
+    """Returns the constants that shapes and indices are made of: integers, and scalars."""
+    return {n: v for n, v in graph.constants.items() if v.size <= _SMALL and (v.dtype.kind in "iub" or v.size == 1)}
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    if not model.functions:
+        return model
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model)
+
+
+def _node(node: NodeProto, index: int) -> Node:
+    attributes: dict[str, Any] = {}
+    captured: list[str] = []
+    for attribute in node.attribute:
+        if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+            for subgraph in (attribute.g, *attribute.graphs):
+                captured += _captured(subgraph)
+        elif attribute.type == AttributeProto.TENSOR:
+            attributes[attribute.name] = numpy_helper.to_array(attribute.t)
+        else:
+            attributes[attribute.name] = helper.get_attribute_value(attribute)
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    name = node.name or f"{node.op_type}_{index}"
+    return Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes, domain, tuple(captured))
+
+
+def _captured(graph: GraphProto) -> list[str]:
+    """Returns the names that a subgraph reads and does not define."""
+    defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    read: list[str] = [output.name for output in graph.output]
+    for node in graph.node:
+        read += [name for name in node.input if name]
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                read += _captured(subgraph)
+        defined |= set(node.output)
+    return [name for name in dict.fromkeys(read) if name not in defined]
+
+
+def _constant_value(node: NodeProto) -> Array | None:
+    attribute = node.attribute[0]
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return numpy_helper.to_array(value)
+    if attribute.name in ("value_int", "value_ints"):
+        return np.asarray(value, dtype=np.int64)
+    if attribute.name in ("value_float", "value_floats"):
+        return np.asarray(value, dtype=np.float32)
+    return None
+
+
+def _shapes(model: ModelProto, graph: Graph) -> tuple[dict[str, Shape], dict[str, tuple[bool, ...]]]:
+    skeleton = _without_weights(model)
+    inputs = set(graph.inputs)
+    first = _infer(skeleton, graph, 0)
+    symbolic = any(
+        not dim.HasField("dim_value")
+        for value in model.graph.input
+        if value.name in inputs
+        for dim in value.type.tensor_type.shape.dim
+    )
+    second = _infer(skeleton, graph, 1) if symbolic else first
+    dynamic = {}
+    for name, shape in first.items():
+        other = second.get(name)
+        if other is None or len(other) != len(shape):
+            # Inference failed with the other examples: nothing is known to be fixed.
+            dynamic[name] = (True,) * len(shape)
+        elif other != shape:
+            dynamic[name] = tuple(a != b for a, b in zip(shape, other, strict=True))
+    return first, dynamic
+
+
+def _without_weights(model: ModelProto) -> ModelProto:
+    skeleton = ModelProto(ir_version=max(model.ir_version, 4))
+    skeleton.opset_import.extend(model.opset_import)
+    graph = skeleton.graph
+    graph.name = "skeleton"
+    graph.node.extend(model.graph.node)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    declared = {value.name for value in graph.input}
+    integers = (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
+    for tensor in model.graph.initializer:
+        if tensor.data_type in integers and np.prod(tensor.dims) <= _SMALL:
+            graph.initializer.append(tensor)
+        elif tensor.name not in declared:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    return skeleton
+
+
+def _infer(skeleton: ModelProto, graph: Graph, example: int) -> dict[str, Shape]:
+    """Infers shapes; where that fails for want of a value, works the value out and infers again."""
+    model = ModelProto()
+    model.CopyFrom(skeleton)
+    sizes: dict[str, int] = {}
+    for value in model.graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.name in graph.inputs else ()):
+            if not dim.HasField("dim_value") or dim.dim_value <= 0:
+                size = (_BATCH_EXAMPLES if axis == 0 else _OTHER_EXAMPLES)[example]
+                dim.dim_value = sizes.setdefault(dim.dim_param, size) if dim.dim_param else size
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type"):
+            # Declared output sizes may name symbols that now have a size.
+            output.type.tensor_type.ClearField("shape")
+    known: dict[str, Shape] = {}
+    while True:
+        inferred = shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        shapes = dict(_known(inferred.graph)) | dict(graph.shapes) | known
+        if all(name in shapes for node in graph.nodes for name in node.outputs if name):
+            return shapes
+        values = known_values(dataclasses.replace(graph, shapes=shapes), _seeds(graph))
+        values = {n: v for n, v in values.items() if n not in known and v.size <= _SMALL and v.dtype.kind in "iub"}
+        if not values:
+            return shapes
+        known |= {name: tuple(value.shape) for name, value in values.items()}
+        rest = [node for node in model.graph.node if not set(node.output) <= known.keys()]
+        del model.graph.node[:]
+        model.graph.node.extend(rest)
+        for name, value in values.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+
+
+def _known(graph: GraphProto) -> Iterator[tuple[str, Shape]]:
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            if all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
+                yield value.name, tuple(dim.dim_value for dim in dims)
+
+
+def external_data(model: ModelProto) -> bool:
+    """Tells whether any initializer's data lie in another file."""
+    return any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer)
