@@ -1,0 +1,1 @@
+"""Training: the only optimizer loop, its hooks, distillation, evaluation, checkpoints."""
