@@ -16,7 +16,8 @@ def stratified(labels: Labels, share: float, priority: Indices) -> tuple[Indices
     """Splits indices into kept and held out.
 
     Of n images, round(n · share) are held out; a class of n_c gives floor(n_c · share) and the rest falls to the
-    classes with the largest remainders. Each class keeps at least one image.
+    classes with the largest remainders. Each class keeps at least one image, so classes of
+    one image, or a share above ½, may bring the total below that.
 
     Args:
         labels: int64 [N].

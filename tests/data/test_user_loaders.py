@@ -90,7 +90,7 @@ def test_arrays_beside_a_stream_are_on_the_same_scale_as_the_stream(tmp_path):
 def test_mean_and_std_of_the_recipe_apply_to_streams(tmp_path):
     body = "return Stream(batches(30)), pair(6), batches(9, 100)"
     data = load(tmp_path, body, mean=[0.5, 0.25], std=[0.5, 2.0])
-    for split, start in ((data.validation, 0), (data.test, 100)):
+    for split, start in ((data.train, 0), (data.validation, 0), (data.test, 100)):
         values = np.arange(start, start + len(split)) / 255
         np.testing.assert_allclose(drained(split)[0][:, 1, 0, 0], (values - 0.25) / 2, atol=1e-6)
 
