@@ -5,6 +5,7 @@ import torch
 
 from compress.errors import DataError, MachineError
 from compress.train.evaluate import accuracy, evaluate
+from compress.train.placement import placed
 
 
 def test_accuracy_and_loss_are_those_of_the_whole_split(dataset, make_model):
@@ -27,6 +28,17 @@ def test_the_model_is_left_as_it_was(dataset, make_model):
     assert model.training
     assert not model.bn.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_placed_model_keeps_its_parameters_and_gets_its_layout_back():
+    model = torch.nn.Conv2d(3, 4, 3)
+    weight, values = model.weight, model.weight.detach().clone()
+    with placed(model, torch.device("cpu"), channels_last=True):
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+        assert not weight.is_contiguous()
+    assert model.weight is weight
+    assert weight.is_contiguous()
+    assert torch.equal(weight, values)
 
 
 def test_bfloat16_is_near_float32(dataset, make_model):

@@ -77,6 +77,21 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(dataset, 
     assert not equal(state(models[0]), state(models[2]))
 
 
+def test_every_epoch_has_its_own_order(dataset, settings):
+    seen = []
+
+    class Watched(Linear):
+        def forward(self, x):
+            if self.training:
+                seen.append(x[0].clone())
+            return super().forward(x)
+
+    fit(Watched(), dataset, settings, seed=0)
+    first, second, third = seen[0], seen[5], seen[10]
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
 def test_torchs_random_state_is_left_alone(dataset, make_model, settings):
     model = make_model()
     torch.manual_seed(5)
@@ -218,6 +233,7 @@ def test_a_student_learns_from_its_teacher_alone(dataset, make_model, settings, 
     predicted = student(torch.from_numpy(dataset.train.images)).argmax(1).numpy()
     assert (predicted == (dataset.train.labels + 1) % 4).mean() > 0.9
     assert teacher.training
+    assert all(parameter.grad is None for parameter in teacher.parameters())
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items() if "bn" in name)
 
 
