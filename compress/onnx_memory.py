@@ -2,8 +2,9 @@
 
 Nodes run in the order of the file; a value lives from the node that makes it to the last that reads it. Values share
 a buffer where every runtime for small devices lets them: a reshape is its input, an elementwise operator works in
-place where nothing else reads its input, and a dequantized value is its quantized original, since integer kernels
-read that. What follows from constants alone is computed beforehand and counts nothing.
+place where nothing else reads its input (what is fed and what is returned belongs to the caller), and a dequantized
+value is its quantized original, since integer kernels read that. What follows from constants alone is computed
+beforehand and counts nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
         values: of the graph.
     """
     outputs = {value.name for value in graph.output}
+    fed = {value.name for value in graph.input if not values.constant(value.name)}
     readers = Counter(name for node in graph.node for name in set(node.input))
     home: dict[str, str] = {}
     first: dict[str, int] = {}
@@ -69,9 +71,8 @@ def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
         size[buffer] = min(size.get(buffer, bytes_needed), bytes_needed)
         return True
 
-    for value in graph.input:
-        if not values.constant(value.name) and not enter(value.name, 0, value.name):
-            return None
+    if not all(enter(name, 0, name) for name in fed):
+        return None
     for position, node in enumerate(graph.node):
         if values.constant(*node.output):
             continue
@@ -81,7 +82,7 @@ def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
         source = node.input[0] if node.input else ""
         shares = source in home and node.output[0] not in outputs
         shares &= node.op_type in _VIEWS or (
-            node.op_type in _IN_PLACE and readers[source] == 1 and source not in outputs
+            node.op_type in _IN_PLACE and readers[source] == 1 and source not in outputs and home[source] not in fed
         )
         for index, name in enumerate(node.output):
             if (

@@ -105,6 +105,23 @@ def test_quantized_weights_count_and_scales_do_not():
     assert cost.peak_activation_bytes == 50 + 200
 
 
+def test_a_quantized_value_never_takes_the_memory_of_a_wide_one():
+    model = quantized_matmul()
+    # Another product after the first, so that the wide value is an intermediate one: 30 → 50 → 1.
+    del model.graph.node[-1]
+    model.graph.node.extend(
+        [
+            helper.make_node("DequantizeLinear", ["hq", "s", "z"], ["hd"]),
+            helper.make_node("MatMul", ["hd", "w2"], ["y"]),
+        ]
+    )
+    model.graph.initializer.append(numpy_helper.from_array(floats(50, 1), "w2"))
+    # The largest sum is the float32 input beside its uint8 copy; at the product it is 30 + 50.
+    assert onnx_cost(model).peak_activation_bytes == 120 + 30
+    wide = onnx_cost(model, batch_size=4)
+    assert wide.peak_activation_bytes == 4 * 150
+
+
 def test_a_batch_multiplies_macs_and_memory():
     nodes = [node("MatMul", ["x", "w"])]
     one, four = (onnx_cost(model_of(nodes, image("N", 5), weights={"w": floats(5, 7)}), n) for n in (1, 4))
@@ -115,7 +132,7 @@ def test_a_batch_multiplies_macs_and_memory():
     ("nodes", "expected"),
     [
         ([node("Relu", ["x"])], 800),  # the output is the caller's
-        ([node("Relu", ["x"], "a"), node("Relu", ["a"], "b"), node("Relu", ["b"])], 800),  # in place
+        ([node("Relu", ["x"], "a"), node("Relu", ["a"], "b"), node("Relu", ["b"])], 800),  # a and b share
         ([node("Neg", ["x"], "a"), node("Add", ["a", "x"])], 1200),  # x is read again: a needs its own buffer
         # a is x, so b may not overwrite it
         ([node("Flatten", ["x"], "a"), node("Relu", ["x"], "b"), node("Add", ["a", "b"])], 1200),

@@ -145,13 +145,17 @@ def operator_rows(model: str, feed: dict[str, Any], threads: int, runs: int) -> 
         session = open_session(model, threads, folder + "/operators")
         run_block(model, session, feed, runs + 1)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return rows_of(events, runs)
+
+
+def rows_of(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
+    """Sums the runtime's events into rows; the first of ``runs + 1`` runs warms up and is left out."""
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     totals: dict[tuple[str, str], int] = {}
     for event in events:
         operator = event.get("args", {}).get("op_name")
         if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time") or operator in CONTAINERS:
             continue
-        # The first run warms up.
         if bisect.bisect_right(starts, event["ts"]) < 2:
             continue
         key = (event["name"][: -len("_kernel_time")], operator)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.errors import CompressError, MachineError, ModelFileError
 from compress.profiling import Device, Measurement, ProfileReport, devices, profile
 from compress.profiling.device import RUNNER, measurements, open_device, runner_request
+from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
 
 QUICK = ProfileSettings(blocks=6, runs=2, warmup=0)
@@ -195,6 +196,26 @@ def test_the_runner_imports_nothing_of_the_product():
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module.partition(".")[0])
     assert names <= set(sys.stdlib_module_names) | {"numpy", "onnxruntime", "__future__"}
+
+
+def test_operator_times_by_hand():
+    def event(category, name, start, duration, operator=None):
+        return {"cat": category, "name": name, "ts": start, "dur": duration, "args": {"op_name": operator}}
+
+    events = [event("Session", "session_initialization", 0, 50)]
+    for start, slow in ((100, 9000), (200, 30), (300, 50)):
+        events += [
+            event("Session", "model_run", start, 90),
+            event("Node", "conv_kernel_time", start + 1, slow, "Conv"),
+            event("Node", "conv_fence_before", start + 1, 1, "Conv"),
+            event("Node", "relu_kernel_time", start + 60, 10, "Relu"),
+            event("Node", "branch_kernel_time", start + 61, 500, "If"),
+        ]
+    assert rows_of(events, 2) == [
+        {"node": "conv", "operator": "Conv", "us": 40.0, "share": 0.8},
+        {"node": "relu", "operator": "Relu", "us": 10.0, "share": 0.2},
+    ]
+    assert rows_of([], 2) == []
 
 
 def test_the_runner_works_alone_in_a_folder(tmp_path):

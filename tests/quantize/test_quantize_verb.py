@@ -139,6 +139,20 @@ def test_the_library_is_quiet_and_logging_is_restored(tmp_path, capfd, caplog):
     assert [record.message for record in caplog.records] == ["heard"]
 
 
+def test_the_runtime_is_quiet_about_shapes_that_a_file_promises_wrongly(tmp_path, capfd):
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, 640, 640])],
+        [numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    quantize(tmp_path / "m.onnx", tmp_path / "q.onnx", INT8, images())
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("arguments", [{"opset": 11, "ir_version": 6}, {"opset": 9, "ir_version": 3}])
 def test_old_files_are_raised_to_what_int8_needs(tmp_path, arguments):
     source = convolutional(tmp_path / "m.onnx", weights_are_inputs=True, **arguments)
