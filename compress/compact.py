@@ -6,6 +6,7 @@ A cut is a `Plan`. `apply_plan` does it; `plan_of_zeros` finds the plan of a net
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def _resize(module: nn.Module) -> None:
             return
 
 
-def _convolution(module: nn.Module) -> None:
+def _convolution(module: Any) -> None:
     weight = module.get_parameter("weight")
     transposed = isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     outputs, inputs = (weight.shape[1], weight.shape[0]) if transposed else (weight.shape[0], weight.shape[1])
@@ -96,26 +97,26 @@ def _convolution(module: nn.Module) -> None:
         module.in_channels, module.out_channels = inputs * int(module.groups), outputs
 
 
-def _linear(module: nn.Module) -> None:
+def _linear(module: Any) -> None:
     module.out_features, module.in_features = module.get_parameter("weight").shape
 
 
-def _batch_norm(module: nn.Module) -> None:
+def _batch_norm(module: Any) -> None:
     tensor = next((t for t in (*module.parameters(False), *module.buffers(False)) if t.ndim == 1), None)
     if tensor is not None:
         module.num_features = tensor.shape[0]
 
 
-def _embedding(module: nn.Module) -> None:
+def _embedding(module: Any) -> None:
     module.num_embeddings, module.embedding_dim = module.get_parameter("weight").shape
 
 
-def _prelu(module: nn.Module) -> None:
+def _prelu(module: Any) -> None:
     module.num_parameters = module.get_parameter("weight").shape[0]
 
 
 # What torch's own modules remember of their sizes. Networks' own modules should read sizes off their tensors.
-_RESIZERS: dict[type[nn.Module], Callable[[nn.Module], None]] = {
+_RESIZERS: dict[type[nn.Module], Callable[[Any], None]] = {
     nn.modules.conv._ConvNd: _convolution,
     nn.Linear: _linear,
     nn.modules.batchnorm._NormBase: _batch_norm,

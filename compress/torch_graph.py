@@ -18,7 +18,7 @@ from torch import nn
 
 from compress.channels.graph import Graph
 from compress.errors import NetworkError
-from compress.onnx_graph import channel_graph
+from compress.onnx_io.graph import channel_graph
 
 
 @dataclass(frozen=True)

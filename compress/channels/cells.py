@@ -54,7 +54,7 @@ def store(name: str, value: Array, trace: Trace, *, example: bool = False) -> No
 def project(cells: Array, shape: Shape) -> Array:
     """Returns which cells of an operand of `shape` some cell of the broadcast result stems from."""
     leading = tuple(range(cells.ndim - len(shape)))
-    cells = cells.any(axis=leading) if leading else cells
+    cells = np.asarray(cells.any(axis=leading)) if leading else cells
     axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and cells.shape[axis] > 1)
     return np.asarray(cells.any(axis=axes, keepdims=True) if axes else cells)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class Groups:
 
     def split(self, values: Array) -> list[Array]:
         """Cuts an array over all units into one array a group."""
-        return [values[a:b] for a, b in zip(self.offsets, self.offsets[1:], strict=False)]
+        return [values[a:b] for a, b in pairwise(self.offsets)]
 
     def _find(self) -> list[ChannelGroup]:
         labels = self.trace.labels

@@ -39,6 +39,7 @@ class Labels:
         self.roles: dict[tuple[str, int], str] = {}
         self.reuse: dict[str, int] = {}
         self.pins: list[Pin] = []
+        self.asked: set[str] = set()
         self._edges: list[tuple[Array, Array]] = []
         self._count = 1
 
@@ -55,6 +56,7 @@ class Labels:
 
     def of(self, name: str) -> Factors:
         """Returns a tensor's factors; a constant seen for the first time gets one for each of its axes."""
+        self.asked.add(name)
         if name not in self.factors:
             shape = self.graph.shapes.get(name, ())
             known = name in self.graph.constants

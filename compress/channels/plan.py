@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,6 @@ class Plan:
 
 def _ascending(index: Any) -> tuple[int, ...]:
     kept = tuple(int(i) for i in index)
-    if any(b <= a for a, b in zip(kept, kept[1:], strict=False)) or (kept and kept[0] < 0):
+    if any(b <= a for a, b in pairwise(kept)) or (kept and kept[0] < 0):
         raise ValueError("indices must ascend")
     return kept

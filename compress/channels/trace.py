@@ -120,15 +120,29 @@ def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True) -> Trace:
     for node in graph.nodes:
         if result.rule(node) is _OPAQUE:
             result.unknown[node.key] = result.unknown.get(node.key, 0) + 1
+    for name in graph.constants:
+        # Every constant has its atoms from the start, whether or not a node reads it.
+        labels.of(name)
+    ignored: list[tuple[Node, str]] = []
     for node in graph.nodes:
+        labels.asked.clear()
         result.rule(node).label(node, result)
+        ignored += [(node, name) for name in node.inputs if name and name not in labels.asked]
+    for node, name in ignored:
+        # An input whose labels a rule did not ask for is read as a whole: a shape, an index, a bound.
+        for factor in labels.of(name):
+            labels.pin(factor, node, "it is a parameter of the operator")
     for name in graph.outputs:
         output = Node("Output", f"graph output {name!r}", (name,), ())
         for factor in labels.of(name):
             labels.pin(factor, output, "it is an output of the network")
         result.keep(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
+    read_whole = {(id(node), name) for node, name in ignored}
     for node in reversed(graph.nodes):
         result.rule(node).need(node, result)
+        for name in node.inputs:
+            if (id(node), name) in read_whole:
+                result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
     return result
 
 

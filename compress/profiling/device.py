@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import MachineError, ModelFileError
-from compress.onnx_session import explain_refusal
+from compress.onnx_io.session import explain_refusal
 from compress.recipe import ProfileSettings
 from compress.registry import Registry
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from compress.artifact import require_file, sha256_file
 from compress.errors import CompressError
-from compress.onnx_file import total_bytes
+from compress.onnx_io.file import total_bytes
 from compress.profiling.device import Measurement, open_device
 from compress.profiling.profile_report import ProfileReport
 from compress.profiling.statistics import paired_ratio, percentiles

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import DataError, ModelFileError
-from compress.onnx_session import input_shapes
+from compress.onnx_io.session import input_shapes
 
 if TYPE_CHECKING:
     import onnx

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.errors import DataError, ModelFileError
-from compress.onnx_file import read_model, session
+from compress.onnx_io.file import read_model, session
 
 
 class Labelled(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_tensors import all_nodes, tensors
+from compress.onnx_io.tensors import all_nodes, tensors
 from compress.registry import Registry
 
 if TYPE_CHECKING:

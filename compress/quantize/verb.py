@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_file import read_model, session, total_bytes, write_model
+from compress.onnx_io.file import read_model, session, total_bytes, write_model
 from compress.quantize.calibration import limited
 from compress.quantize.format import formats
 from compress.recipe import QuantizeSettings

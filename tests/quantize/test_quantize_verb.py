@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError, DataError, ModelFileError
-from compress.onnx_file import random_inputs, read_model, session
+from compress.onnx_io.file import random_inputs, read_model, session
 from compress.quantize import formats, onnx_accuracy, quantize
 from compress.recipe import QuantizeSettings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,14 +136,12 @@ def _scatter(part: Array, segment: Segment, axis: int, trace: Trace) -> Array:
     size = trace.graph.shapes[segment.source or ""][axis]
     target = [size if a == axis else n for a, n in enumerate(part.shape)]
     cells = np.zeros(target, dtype=bool)
-    index: list[slice | Array] = [slice(None)] * part.ndim
-    index[axis] = segment.positions
-    np.logical_or.at(cells, tuple(index), np.broadcast_to(part, _with(target, axis, segment.positions.size)))
+    picked = [segment.positions.size if a == axis else n for a, n in enumerate(target)]
+    # A view with the axis in front: positions may repeat, so they are added one by one.
+    np.logical_or.at(
+        np.moveaxis(cells, axis, 0), segment.positions, np.moveaxis(np.broadcast_to(part, picked), axis, 0)
+    )
     return cells
-
-
-def _with(shape: list[int], axis: int, size: int) -> list[int]:
-    return [size if a == axis else n for a, n in enumerate(shape)]
 
 
 @rule("Concat")
@@ -163,7 +162,7 @@ class Splitting(AlongAxis):
         shapes, x = trace.graph.shapes, node.input(0)
         axis = int(node.attributes.get("axis", 0)) % len(shapes[x])
         bounds = np.cumsum([0] + [shapes[name][axis] for name in node.outputs])
-        return axis, [[Segment(x, np.arange(a, b))] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return axis, [[Segment(x, np.arange(a, b))] for a, b in pairwise(bounds)]
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         axis = int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])
@@ -267,10 +266,9 @@ class Gathering(Rule):
     def evaluate(self, node: Node, trace: Trace) -> None:
         axis = self._axis(node, trace)
         names = node.inputs[:2]
-        values = [trace.examples.get(name, trace.values.get(name)) for name in names]
-        if values[0] is None or values[1] is None:
+        value, index = (trace.examples.get(name, trace.values.get(name)) for name in names)
+        if value is None or index is None:
             return
-        value, index = values
         size = trace.graph.shapes[names[0]][axis]
         full = np.broadcast_to(value, tuple(size if a == axis else n for a, n in enumerate(value.shape)))
         result = full.take(index.reshape(trace.graph.shapes[names[1]]).astype(np.int64), axis=axis, mode="wrap")
@@ -281,7 +279,7 @@ class Gathering(Rule):
         rank_index = len(trace.graph.shapes[node.input(1)])
         cells = trace.demand(node.outputs[0])
         picked = tuple(range(axis, axis + rank_index))
-        cells = cells.any(axis=picked) if picked else cells
+        cells = np.asarray(cells.any(axis=picked)) if picked else cells
         trace.need(node.input(0), np.expand_dims(cells, axis))
         trace.need(node.input(1), np.ones((1,) * rank_index, dtype=bool))
 

@@ -76,7 +76,7 @@ class Convolution(Rule):
                     trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
             return
         wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
-        used = self._reads(node, trace)[wanted].any(axis=0)
+        used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
         trace.need(x, on_axis(used, 1, rank))
         if self._pads(node) or not trace.fold:
             # A constant beside zero padding is not the same everywhere, so no bias can stand for it.
@@ -117,7 +117,7 @@ class Convolution(Rule):
     def _reads(self, node: Node, trace: Trace) -> Array:
         """Returns which output channel reads which input channel. Shape: (O, C), booleans."""
         nonzero = trace.nonzero(node.input(1))
-        return self._spread(node, nonzero.any(axis=tuple(range(2, nonzero.ndim))))
+        return self._spread(node, np.asarray(nonzero.any(axis=tuple(range(2, nonzero.ndim)))))
 
     def _dense(self, node: Node, trace: Trace) -> Array:
         """Returns the response of each output channel to each constant input channel. Shape: (O, C)."""

@@ -39,6 +39,8 @@ class Elementwise(Rule):
 
     def label(self, node: Node, trace: Trace) -> None:
         names = [name for name in node.inputs[: self.operands] if name]
+        for parameter in node.inputs[len(names) :]:
+            trace.labels.of(parameter)
         factors = trace.labels.unify_elementwise(names, len(output_shape(node, trace)), node)
         trace.labels.factors[node.outputs[0]] = factors
 
@@ -85,12 +87,12 @@ def _cast(values: list[Array], attributes: Mapping[str, Any]) -> Array:
 def _gelu(values: list[Array], attributes: Mapping[str, Any]) -> Array:
     x = values[0]
     if attributes.get("approximate", b"none") in (b"tanh", "tanh"):
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+        return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+    return np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2))))
 
 
 def _erf(x: Array) -> Array:
-    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x), dtype=x.dtype)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -147,7 +149,7 @@ _FUNCTIONS: dict[str, Function] = {
     "LessOrEqual": _binary(np.less_equal),
     "Log": _unary(np.log),
     "Max": _reduce(np.maximum),
-    "Mean": lambda values, _: sum(values) / np.float32(len(values)),
+    "Mean": lambda values, _: np.mean(np.broadcast_arrays(*values), axis=0),
     "Min": _reduce(np.minimum),
     "Mish": _unary(lambda x: x * np.tanh(np.logaddexp(0, x))),
     "Mod": lambda values, a: (np.fmod if a.get("fmod", 0) else np.mod)(values[0], values[1]),

@@ -54,7 +54,7 @@ class MatrixProduct(Rule):
         weight = trace.constant(node.input(1))
         c = trace.constant(node.input(2)) if node.input(2) else np.zeros(1, np.float32)
         y = node.outputs[0]
-        if weight is None or weight.ndim != 2 or c is None or c.ndim > 1 and c.shape[0] > 1:
+        if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
             return
         inputs = self._inputs(node, trace)
         unknown = np.isnan(inputs)
@@ -72,7 +72,7 @@ class MatrixProduct(Rule):
         weight = trace.constant(b)
         if weight is not None and weight.ndim == 2:
             wanted = only_axis(cells, -1, weight.shape[self._axes(node, trace)[3] or 0])
-            used = self._reads(node, trace)[wanted].any(axis=0)
+            used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
             axis = self._axes(node, trace)[1]
             trace.need(a, on_axis(used, axis, len(shapes[a])))
             if not trace.fold:

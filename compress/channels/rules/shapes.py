@@ -19,6 +19,9 @@ class ShapeOnly(Rule):
     """No channels come out; what goes in is read for its shape or its integers."""
 
     def label(self, node: Node, trace: Trace) -> None:
+        for name in node.inputs:
+            # Asked, so that it is known that nothing of it is read but its shape.
+            trace.labels.of(name)
         trace.labels.factors[node.outputs[0]] = ()
 
     def need(self, node: Node, trace: Trace) -> None:
@@ -56,8 +59,10 @@ class Filled(ShapeOnly):
         rank = len(trace.graph.shapes[node.outputs[0]])
         shape = trace.integers(node.input(0))
         # Small integers are kept whole: they are shapes and indices that other nodes read.
-        full = shape is not None and np.prod(shape) <= 64 and node.input(0) not in trace.examples
-        store(node.outputs[0], np.full(shape if full else (1,) * rank, fill[0], fill.dtype), trace)
+        size: tuple[int, ...] = (1,) * rank
+        if shape is not None and np.prod(shape) <= 64 and node.input(0) not in trace.examples:
+            size = tuple(int(n) for n in shape)
+        store(node.outputs[0], np.full(size, fill[0], fill.dtype), trace)
 
 
 @rule("Range")
@@ -65,4 +70,4 @@ class Counting(ShapeOnly):
     """Evenly spaced numbers."""
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        combine(node, trace, lambda v: np.arange(*(x.reshape(()) for x in v)))
+        combine(node, trace, lambda v: np.arange(v[0].item(), v[1].item(), v[2].item(), dtype=v[0].dtype))

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import store
-from compress.channels.graph import Array, Node
+from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import Factors, coverage
-from compress.channels.rules import rules
-from compress.channels.rules.base import Rule
+from compress.channels.rules import rule, rules
+from compress.channels.rules.base import NodeEdit, Rule
 
 if TYPE_CHECKING:
+    from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
 
@@ -101,5 +102,20 @@ for _name in ("ReduceMean", "ReduceMax", "ReduceMin"):
     rules.register(_name)(Reduction())
 for _name in ("GlobalAveragePool", "GlobalMaxPool"):
     rules.register(_name)(Reduction(spatial=True))
+
+
+@rule("Resize", "Upsample")
+class Resizing(Window):
+    """Interpolation over space; the channel axis keeps its size."""
+
+    def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
+        """Adapts the input ``sizes``; ``scales`` hold 1 for channels."""
+        y = node.outputs[0]
+        if not node.input(3) or not kept.changed(y):
+            return None
+        after = as_array(kept.shape(y))
+        return kept.override(node, 3, after != as_array(trace.graph.shapes[y]), after)
+
+
 rules.register("MaxPool")(Window())
 rules.register("AveragePool")(Window(zero_pads=True))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_file import strip_metadata
+from compress.onnx_io.file import strip_metadata
 from compress.quantize.calibration import feeds
 from compress.quantize.format import formats, require_float32
 

@@ -5,10 +5,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import ModelFileError
-from compress.onnx_cost import onnx_cost
-from compress.onnx_file import read_model
+from compress.onnx_io.cost import onnx_cost
+from compress.onnx_io.file import read_model
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "models"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "models"
 
 
 def model_of(nodes, inputs, outputs=("y",), weights=None, opset=18):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_session import input_shapes
+from compress.onnx_io.session import input_shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -102,7 +102,7 @@ def infer_shapes(
     Args:
         model: checked; not changed.
         batch_size: for free batch axes.
-        sizes: numbers for other free axes, by name; see `compress.onnx_session.input_shapes`.
+        sizes: numbers for other free axes, by name; see `compress.onnx_io.session.input_shapes`.
 
     Returns:
         The graph without large weights and without the nodes that only compute shapes; and its values.

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compress.onnx_memory import peak_activation_bytes
-from compress.onnx_shapes import Shape, Values, infer_shapes
-from compress.onnx_tensors import graphs, subgraphs
+from compress.onnx_io.memory import peak_activation_bytes
+from compress.onnx_io.shapes import Shape, Values, infer_shapes
+from compress.onnx_io.tensors import graphs, subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +51,7 @@ class Cost:
         parameters: elements of the weights, biases and normalisation statistics that nodes read, each tensor once;
             quantized ones count as well. Scales, zero points, clip limits, shapes, indices and single numbers do not.
         macs: multiply-accumulates of convolutions, matrix products and recurrent layers; a bias adds none.
-        peak_activation_bytes: the largest sum of live activations, see `compress.onnx_memory`; None where a size is
+        peak_activation_bytes: the largest sum of live activations, see `compress.onnx_io.memory`; None where a size is
             unknown.
         operators: operator → how many, subgraphs included; other domains' stand as ``domain.operator``.
         uncounted: nodes whose multiply-accumulates are unknown, with the reason.
@@ -68,7 +68,7 @@ def onnx_cost(model: onnx.ModelProto, batch_size: int = 1, sizes: Mapping[str, i
     """Counts what a model costs.
 
     Args:
-        model: checked, see `compress.onnx_file.read_model`; not changed.
+        model: checked, see `compress.onnx_io.file.read_model`; not changed.
         batch_size: for a free batch axis; a fixed one is counted as it is.
         sizes: numbers for other free axes, by name; 64 otherwise.
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress import onnx_file
 from compress.errors import CompressError, MachineError, ModelFileError
-from compress.onnx_file import (
+from compress.onnx_io.file import (
     input_shapes,
     random_inputs,
     read_model,

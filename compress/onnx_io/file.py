@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from compress.artifact import atomic_path, require_file, write_bytes
 from compress.errors import ModelFileError
-from compress.file_kinds import recognise
-from compress.onnx_session import InputSpec, input_shapes, random_inputs, session
-from compress.onnx_tensors import (
+from compress.onnx_io.kinds import recognise
+from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
+from compress.onnx_io.tensors import (
     all_nodes,
     external_entry,
     graphs,

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.trace import known_values
 
 _BATCH_EXAMPLES = (1, 2)
 _OTHER_EXAMPLES = (256, 320)
-_SMALL = 1024  # elements; integer constants up to this size may be shapes and indices
+_SMALL = 1024  # elements; constants up to this size may be shapes, indices and scales
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
 
 
@@ -56,7 +56,7 @@ def _folded(graph: Graph) -> Graph:
     Nothing that a weight enters is replaced: weights keep their names.
     """
     found = {
-        name: np.ascontiguousarray(value)
+        name: np.array(value, order="C")
         for name, value in known_values(graph, _seeds(graph)).items()
         if value.size <= _FOLDED and name not in graph.outputs
     }
@@ -149,9 +149,8 @@ def _without_weights(model: ModelProto) -> ModelProto:
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
     declared = {value.name for value in graph.input}
-    integers = (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
     for tensor in model.graph.initializer:
-        if tensor.data_type in integers and np.prod(tensor.dims) <= _SMALL:
+        if np.prod(tensor.dims) <= _SMALL and not tensor.external_data:
             graph.initializer.append(tensor)
         elif tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
@@ -187,7 +186,7 @@ def _infer(skeleton: ModelProto, graph: Graph, example: int) -> dict[str, Shape]
         del model.graph.node[:]
         model.graph.node.extend(rest)
         for name, value in values.items():
-            model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
 
 
 def _known(graph: GraphProto) -> Iterator[tuple[str, Shape]]:

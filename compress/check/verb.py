@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.artifact import sha256_file
+from compress.check.metrics import (
+    BASELINE_FIGURES,
+    BASELINE_NAME,
+    METRICS_NAME,
+    Baseline,
+    Metrics,
+    read_beside,
+    validated,
+)
 from compress.errors import ModelFileError, RecipeError
-from compress.metrics import BASELINE_FIGURES, BASELINE_NAME, METRICS_NAME, Baseline, Metrics, read_beside, validated
 from compress.recipe import Budget, load_budget
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ class Facts:
 
     Attributes:
         file_bytes: with its external data.
-        parameters: see `compress.onnx_cost.Cost`, as for the next three.
+        parameters: see `compress.onnx_io.cost.Cost`, as for the next three.
         macs: of one image.
         peak_activation_bytes: of one image; None where a size is unknown.
         operators: operator → how many.
@@ -110,8 +118,8 @@ def measure(model: onnx.ModelProto | Path, facts: dict[str, Any] | None = None) 
     Raises:
         ModelFileError: if the file is damaged or `facts` is malformed.
     """
-    from compress.onnx_cost import onnx_cost
-    from compress.onnx_file import read_model, total_bytes
+    from compress.onnx_io.cost import onnx_cost
+    from compress.onnx_io.file import read_model, total_bytes
 
     if isinstance(model, Path):
         file_bytes, content = total_bytes(model), read_model(model)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.check import Budget, check, measure
-from compress.check_output import github_annotations, junit, markdown
+from compress.check import check, measure
+from compress.check.metrics import Metrics
+from compress.check.output import github_annotations, junit, markdown
 from compress.errors import CompressError, ModelFileError, RecipeError
-from compress.metrics import Metrics
+from compress.recipe import Budget
 
 # Conv 3→4, 3×3, padded, on 8×8, then Relu and Gemm: parameters 108 + 4 + 512 + 2, MACs 64·4·27 + 256·2.
 PARAMETERS, MACS, PEAK = 626, 7424, 4 * (3 * 64 + 4 * 64)
@@ -296,7 +297,7 @@ def test_facts_of_a_model_in_memory():
 def test_checking_loads_neither_a_runtime_nor_torch(model):
     model.with_name("budget.toml").write_text("parameters = 626\n")
     code = (
-        "import sys, pathlib; from compress.check import check; from compress.check_output import markdown;"
+        "import sys, pathlib; from compress.check import check; from compress.check.output import markdown;"
         "markdown(check(pathlib.Path(sys.argv[1])));"
         "print([name for name in ('onnxruntime', 'torch', 'sklearn', 'matplotlib') if name in sys.modules])"
     )

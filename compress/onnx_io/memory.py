@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from compress.onnx_shapes import Values
+from compress.onnx_io.shapes import Values
 
 if TYPE_CHECKING:
     import onnx

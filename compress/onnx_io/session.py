@@ -44,7 +44,7 @@ def session(model: bytes | Path, threads: int = 1, profile_prefix: str | None = 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what the runtime has to say comes as an exception
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if profile_prefix is not None:

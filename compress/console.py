@@ -1,0 +1,74 @@
+"""What a person at a terminal sees: results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+def print_json(value: Any) -> None:
+    """Prints a JSON value on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Prints a table on stdout; the first column is left-aligned, the others right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(markup=False, highlight=False).print(table)
+
+
+def print_line(text: str) -> None:
+    """Prints a line on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+class TerminalReporter:
+    """Shows how a run goes on: a line a finished stage, a bar for the one at work."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, markup=False, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description:>9}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._name = ""
+
+    def __enter__(self) -> TerminalReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str, status: str) -> None:
+        """Starts or ends the bar of a stage."""
+        if self._task is not None:
+            elapsed = self._progress.tasks[0].elapsed or 0.0
+            self._progress.remove_task(self._task)
+            self._task = None
+            self._console.print(f"{name:>9}  {status}, {elapsed:.1f} s")
+        elif status == "reused":
+            self._console.print(f"{name:>9}  unchanged")
+        if status == "running":
+            self._task = self._progress.add_task(name, total=1.0, text="")
+
+    def progress(self, done: float, text: str) -> None:
+        """Moves the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=min(1.0, done), text=text)

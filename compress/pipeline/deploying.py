@@ -1,0 +1,125 @@
+"""The stages without torch: export's files are rewritten, quantized, profiled and checked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.artifact import atomic_path, read_json, sha256_file, write_json
+from compress.check import BUDGET_NAME, MODEL_NAME, CheckResult, Row, check, measure
+from compress.check.metrics import BASELINE_NAME, METRICS_NAME
+from compress.errors import RecipeError
+from compress.pipeline.context import RunContext
+from compress.pipeline.manifest import StageRecord
+from compress.profiling import profile
+from compress.quantize import quantize
+from compress.quantize.evaluate import onnx_accuracy
+from compress.rewrite import rewrite_file
+
+
+def export_networks(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Exports the network before and after → exported_before.onnx, exported.onnx."""
+    from compress.export import export
+    from compress.train.checkpoint import load_checkpoint
+
+    figures = {}
+    for source, target in (("trained", "exported_before"), ("retrained", "exported")):
+        loaded = load_checkpoint(context.path(f"{source}.safetensors"))
+        result = export(loaded.model, loaded.spec.input_shape, context.path(f"{target}.onnx"), context.recipe.export)
+        figures[target] = {"file_bytes": result.file_bytes, "max_abs_diff": result.max_abs_diff}
+    return figures
+
+
+def rewrite_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Rewrites both, so that they differ by the pruning alone → before.onnx, rewritten.onnx."""
+    figures = {}
+    for source, target in (("exported_before", "before"), ("exported", "rewritten")):
+        result = rewrite_file(context.path(f"{source}.onnx"), context.path(f"{target}.onnx"), context.recipe.rewrite)
+        figures[target] = result.to_dict() | {
+            "test_accuracy": onnx_accuracy(context.path(f"{target}.onnx"), context.dataset.test)
+        }
+    return figures
+
+
+def quantize_model(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Quantizes, calibrated on training images → deploy.onnx."""
+    settings, dataset = context.recipe.quantize, context.dataset
+    samples = dataset.train.take(settings.samples, np.random.default_rng([context.recipe.seed, 2]))
+    target = context.path("deploy.onnx")
+    images = (batch for batch, _ in samples.batches(settings.samples))
+    result = quantize(context.path("rewritten.onnx"), target, settings, images)
+    return {**vars(result), "contractions_float": list(result.contractions_float)} | {
+        "test_accuracy": onnx_accuracy(target, dataset.test)
+    }
+
+
+def profile_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Measures latency, load time and memory, before and after → profile.json."""
+    names = ["before", "rewritten", "deploy"]
+    if sha256_file(context.path("rewritten.onnx")) == sha256_file(context.path("deploy.onnx")):
+        names.remove("rewritten")
+    reports = profile([context.path(f"{name}.onnx") for name in names], context.recipe.profile)
+    rows = [report.to_dict() | {"name": name} for name, report in zip(names, reports, strict=True)]
+    write_json(context.path("profile.json"), rows)
+    return {"device": context.recipe.profile.device, "models": names}
+
+
+def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str, Any]:
+    """Publishes the artefact and holds it against its budget → metrics.json, check.json, the export folder."""
+    figures = {record.name: record.figures for record in before}
+    accuracy = {
+        "before": figures["rewrite"]["before"]["test_accuracy"],
+        "after": figures["quantize"]["test_accuracy"],
+    }
+    deployed = next(row for row in read_json(context.path("profile.json")) if row["name"] == "deploy")
+    ratio = {key: deployed["ratio"][key] for key in ("ratio", "low", "high")}
+    metrics = {
+        "model_sha256": sha256_file(context.path("deploy.onnx")),
+        "accuracy": accuracy,
+        "latency_ratio": {context.recipe.profile.device: ratio},
+    }
+    write_json(context.path(METRICS_NAME), metrics)
+    folder = context.export_folder
+    budget = budget_path(context)
+    for source, name in ((context.path("deploy.onnx"), MODEL_NAME), (context.path(METRICS_NAME), METRICS_NAME)):
+        _copy(source, folder / name)
+    if budget is not None:
+        _copy(budget, folder / BUDGET_NAME)
+    if not (folder / BASELINE_NAME).exists():
+        # The first artefact is what later ones are compared to; whoever accepts a larger one removes the file.
+        write_json(folder / BASELINE_NAME, measure(folder / MODEL_NAME).baseline())
+    result = check(folder / MODEL_NAME) if budget is not None else None
+    write_json(context.path("check.json"), result.to_dict() if result else None)
+    return {"passed": result.passed if result else None, "metrics": metrics}
+
+
+def budget_path(context: RunContext) -> Path | None:
+    """Returns the budget's file; None if the recipe wants none, or names the default one and it is absent.
+
+    Raises:
+        RecipeError: if the recipe names a file of its own that is absent.
+    """
+    name = context.recipe.budget
+    if name is None:
+        return None
+    path = context.base / name
+    if not path.is_file():
+        if "budget" in context.recipe.model_fields_set:
+            raise RecipeError(f"budget {path} does not exist", next_step="write it, or remove the key from the recipe")
+        return None
+    return path
+
+
+def read_check(folder: Path) -> CheckResult | None:
+    """Reads what the check stage wrote."""
+    content = read_json(folder / "check.json")
+    return CheckResult(tuple(Row(**row) for row in content["rows"])) if content else None
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,0 +1,183 @@
+"""The stages in torch: train, sparsify, prune, compact, retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.architectures import NetworkSpec, build_network
+from compress.artifact import read_json, write_json
+from compress.channels.plan import Plan
+from compress.compact import apply_plan
+from compress.data.base import Augment
+from compress.errors import NetworkError
+from compress.pipeline.context import RunContext
+from compress.pipeline.manifest import StageRecord
+from compress.prune import bind_regularizer, prune, reinitialise
+from compress.recipe import TrainSettings
+from compress.train.checkpoint import load_checkpoint, save_checkpoint
+from compress.train.evaluate import accuracy
+from compress.train.loop import Progress, fit
+
+# Largest difference between a masked and a compacted network, relative to the larger of 1 and the largest output.
+_TOLERANCE = 1e-5
+
+
+def train(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Builds the network, loads or trains its weights → trained.safetensors."""
+    return train_to(context, context.path("trained.safetensors"), context.path("train.state"))
+
+
+def train_to(context: RunContext, target: Path, state: Path) -> dict[str, Any]:
+    """Builds the recipe's network, loads or trains its weights, and saves it.
+
+    Args:
+        context: the recipe and its data.
+        target: the checkpoint to write.
+        state: from where an interrupted training goes on.
+
+    Returns:
+        training history, accuracies in per cent, parameters.
+    """
+    recipe, dataset = context.recipe, context.dataset
+    shape = dataset.input_shape
+    arguments = {"classes": dataset.classes, "in_channels": shape[0], **recipe.model.arguments}
+    spec = NetworkSpec(recipe.model.network, arguments, shape, context.base)
+    plan = None
+    if recipe.model.checkpoint is not None:
+        loaded = load_checkpoint(context.find(recipe.model.checkpoint, "checkpoint"), spec=spec)
+        network, plan = loaded.model, loaded.plan
+    else:
+        torch.manual_seed(recipe.seed)
+        network = build_network(spec)
+    history = _fit(context, network, recipe.train, state) if recipe.train is not None else []
+    save_checkpoint(target, network, spec, plan=plan)
+    return {"history": history, **_accuracies(context, network), "parameters": _parameters(network)}
+
+
+def sparsify(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Trains on, with a regularizer that makes channels small → sparse.safetensors."""
+    loaded = load_checkpoint(context.path("trained.safetensors"))
+    settings = context.recipe.sparsify
+    if settings is None:
+        raise NetworkError("the recipe has no [sparsify]")
+    history = _fit(context, loaded.model, settings, context.path("sparsify.state"))
+    save_checkpoint(context.path("sparse.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
+    return {"history": history, **_accuracies(context, loaded.model)}
+
+
+def prune_channels(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Chooses the channels that go, and zeroes them → pruned.safetensors, plan.json."""
+    recipe = context.recipe
+    source = "sparse.safetensors" if recipe.sparsify is not None else "trained.safetensors"
+    loaded = load_checkpoint(context.path(source))
+    result = prune(
+        loaded.model,
+        loaded.spec.input_shape,
+        recipe.prune,
+        training_samples(context),
+        seed=recipe.seed,
+        progress=context.reporter.progress,
+    )
+    result.mask.apply(loaded.model)
+    save_checkpoint(context.path("pruned.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
+    write_json(context.path("plan.json"), result.plan.to_dict())
+    return result.summary()
+
+
+def training_samples(context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the fixed training images that methods may look at: ([N, C, H, W] as the network takes them, [N])."""
+    recipe = context.recipe
+    chosen = context.dataset.train.take(recipe.prune.samples, np.random.default_rng([recipe.seed, 1]))
+    images, labels = next(iter(chosen.batches(recipe.prune.samples)))
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def compact(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Cuts the zeroed channels out, and checks that the function is the same → compact.safetensors."""
+    loaded = load_checkpoint(context.path("pruned.safetensors"))
+    plan = Plan.from_dict(read_json(context.path("plan.json")))
+    generator = torch.Generator().manual_seed(context.recipe.seed)
+    images = torch.randn(8, *loaded.spec.input_shape, generator=generator)
+    with torch.inference_mode():
+        expected = loaded.model(images)
+    apply_plan(loaded.model, plan)
+    with torch.inference_mode():
+        difference = float((loaded.model(images) - expected).abs().max())
+    if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise NetworkError(
+            "the compacted network does not compute what the masked network computes",
+            got=f"a difference of {difference:.3g}",
+            next_step="see whether forward() holds channel numbers of its own",
+        )
+    whole = Plan.from_dict(loaded.plan).then(plan) if loaded.plan else plan
+    save_checkpoint(context.path("compact.safetensors"), loaded.model, loaded.spec, plan=whole.to_dict())
+    return {"max_abs_diff": difference, "parameters": _parameters(loaded.model), **_accuracies(context, loaded.model)}
+
+
+def retrain(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Trains what is left → retrained.safetensors."""
+    settings = context.recipe.retrain
+    loaded = load_checkpoint(context.path("compact.safetensors"))
+    if settings.weights == "from-scratch":
+        reinitialise(loaded.model, context.recipe.seed)
+    teacher = _load_teacher(context) if settings.distill is not None else None
+    history = _fit(context, loaded.model, settings, context.path("retrain.state"), teacher)
+    save_checkpoint(context.path("retrained.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
+    return {"history": history, **_accuracies(context, loaded.model)}
+
+
+def _load_teacher(context: RunContext) -> nn.Module:
+    distill = context.recipe.retrain.distill
+    if distill is None or distill.network is None or distill.checkpoint is None:
+        return load_checkpoint(context.path("trained.safetensors")).model
+    dataset = context.dataset
+    arguments = {"classes": dataset.classes, "in_channels": dataset.input_shape[0], **distill.arguments}
+    spec = NetworkSpec(distill.network, arguments, dataset.input_shape, context.base)
+    return load_checkpoint(context.find(distill.checkpoint, "teacher's checkpoint"), spec=spec).model
+
+
+def _fit(
+    context: RunContext, network: nn.Module, settings: TrainSettings, state: Path, teacher: nn.Module | None = None
+) -> list[dict[str, Any]]:
+    recipe = context.recipe
+    regularizer = None
+    if settings.regularizer is not None:
+        regularizer = bind_regularizer(network, context.dataset.input_shape, settings.regularizer)
+    result = fit(
+        network,
+        context.dataset,
+        settings,
+        seed=recipe.seed,
+        checkpoint=state,
+        augment=Augment.from_settings(recipe.data),
+        progress=_progress(context),
+        regularizer=regularizer,
+        teacher=teacher,
+    )
+    return [dict(record) for record in result.history]
+
+
+def _progress(context: RunContext) -> Callable[[Progress], None]:
+    def tell(progress: Progress) -> None:
+        done = (progress.epoch - 1 + progress.step / max(1, progress.steps)) / max(1, progress.epochs)
+        speed = f"{progress.images_per_second:.0f} images/s"
+        context.reporter.progress(done, f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.4f}, {speed}")
+
+    return tell
+
+
+def _accuracies(context: RunContext, network: nn.Module) -> dict[str, float | None]:
+    """Returns accuracies in per cent. Nothing is chosen by the one on the test images."""
+    dataset = context.dataset
+    validation = accuracy(network, dataset.validation) if len(dataset.validation) else None
+    return {"validation_accuracy": validation, "test_accuracy": accuracy(network, dataset.test)}
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,166 @@
+"""The stages of a run, in order: what each reads, what each writes, and which settings decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compress.check import CheckResult
+from compress.pipeline import deploying, learning, reporting
+from compress.pipeline.context import RunContext
+from compress.pipeline.manifest import StageRecord
+from compress.recipe import Recipe
+
+Work = Callable[[RunContext, Sequence[StageRecord]], dict[str, Any]]
+
+
+def _nothing(_: RunContext) -> list[Path]:
+    return []
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: as the manifest and the progress show it.
+        work: does it; gets the records of the stages before it, returns its figures.
+        settings: everything of the recipe that decides the result, as a JSON value.
+        inputs: files of earlier stages that it reads, where they exist.
+        outputs: files that it writes.
+        external: files from elsewhere that it reads.
+        applies: whether a recipe asks for it.
+        states: files from which it goes on after an interruption; removed once it is done.
+        after_all: whether it depends on everything that earlier stages measured.
+    """
+
+    name: str
+    work: Work
+    settings: Callable[[RunContext], Any]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    external: Callable[[RunContext], list[Path]] = field(default=_nothing)
+    applies: Callable[[Recipe], bool] = field(default=lambda _: True)
+    states: tuple[str, ...] = ()
+    after_all: bool = False
+
+
+def _section(*names: str, data: bool = False, code: bool = False) -> Callable[[RunContext], Any]:
+    """Returns what reads tables of the recipe, with fingerprints of the data and of the user's code where they count."""
+
+    def read(context: RunContext) -> Any:
+        recipe = context.recipe.model_dump(mode="json")
+        found = {name: recipe[name] for name in ("seed", *names)}
+        if data:
+            found["data_fingerprint"] = context.data_fingerprint()
+        if code:
+            found["code_fingerprint"] = context.code_fingerprint(context.recipe.model.network)
+        return found
+
+    return read
+
+
+def _weights(context: RunContext) -> list[Path]:
+    name = context.recipe.model.checkpoint
+    return [context.find(name, "checkpoint")] if name else []
+
+
+def _teacher(context: RunContext) -> list[Path]:
+    distill = context.recipe.retrain.distill
+    return [context.find(distill.checkpoint, "teacher's checkpoint")] if distill and distill.checkpoint else []
+
+
+def _budget(context: RunContext) -> list[Path]:
+    path = deploying.budget_path(context)
+    return [path] if path is not None else []
+
+
+_ONNX = ("before.onnx", "rewritten.onnx", "deploy.onnx")
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "train",
+        learning.train,
+        _section("model", "data", "train", data=True, code=True),
+        outputs=("trained.safetensors",),
+        external=_weights,
+        states=("train.state",),
+    ),
+    Stage(
+        "sparsify",
+        learning.sparsify,
+        _section("data", "sparsify", data=True, code=True),
+        inputs=("trained.safetensors",),
+        outputs=("sparse.safetensors",),
+        applies=lambda recipe: recipe.sparsify is not None,
+        states=("sparsify.state",),
+    ),
+    Stage(
+        "prune",
+        learning.prune_channels,
+        _section("data", "prune", data=True, code=True),
+        inputs=("trained.safetensors", "sparse.safetensors"),
+        outputs=("pruned.safetensors", "plan.json"),
+    ),
+    Stage(
+        "compact",
+        learning.compact,
+        _section("data", data=True, code=True),
+        inputs=("pruned.safetensors", "plan.json"),
+        outputs=("compact.safetensors",),
+    ),
+    Stage(
+        "retrain",
+        learning.retrain,
+        _section("data", "retrain", data=True, code=True),
+        inputs=("trained.safetensors", "compact.safetensors"),
+        outputs=("retrained.safetensors",),
+        external=_teacher,
+        states=("retrain.state",),
+    ),
+    Stage(
+        "export",
+        deploying.export_networks,
+        _section("export", code=True),
+        inputs=("trained.safetensors", "retrained.safetensors"),
+        outputs=("exported_before.onnx", "exported.onnx"),
+    ),
+    Stage(
+        "rewrite",
+        deploying.rewrite_models,
+        _section("rewrite", "data", data=True),
+        inputs=("exported_before.onnx", "exported.onnx"),
+        outputs=("before.onnx", "rewritten.onnx"),
+    ),
+    Stage(
+        "quantize",
+        deploying.quantize_model,
+        _section("quantize", "data", data=True),
+        inputs=("rewritten.onnx",),
+        outputs=("deploy.onnx",),
+    ),
+    Stage("profile", deploying.profile_models, _section("profile"), inputs=_ONNX, outputs=("profile.json",)),
+    Stage(
+        "check",
+        deploying.check_budget,
+        _section("budget"),
+        inputs=(*_ONNX, "profile.json"),
+        outputs=("check.json", "metrics.json"),
+        external=_budget,
+        after_all=True,
+    ),
+    Stage(
+        "report",
+        reporting.report,
+        _section("model"),
+        outputs=("report.json", "report.md", "report.html"),
+        after_all=True,
+    ),
+)
+
+
+def last_check(folder: Path) -> CheckResult | None:
+    """Returns the budget's rows as the check stage of a run folder left them, or None without a budget."""
+    return deploying.read_check(folder)

@@ -1,0 +1,5 @@
+"""Rewriting ONNX graphs so that dead channels are really gone. The only part that imports onnx_graphsurgeon."""
+
+from compress.rewrite.verb import RewriteResult, rewrite, rewrite_file
+
+__all__ = ["RewriteResult", "rewrite", "rewrite_file"]

@@ -1,0 +1,55 @@
+"""What a pass is: a change to a graph that keeps its function."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from compress.channels.graph import Array
+from compress.channels.trace import Trace
+
+
+class Pass(ABC):
+    """A change to a graph. A pass has no state of its own.
+
+    Attributes:
+        name: for reports.
+        order: passes run by ascending order, again and again until none changes anything.
+    """
+
+    name: str
+    order: int
+
+    @abstractmethod
+    def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
+        """Changes `graph` in place.
+
+        Args:
+            graph: the graph.
+            trace: what is known of it; no longer true once something has changed.
+
+        Returns:
+            what has been done, a line each; empty if nothing has changed.
+        """
+
+
+def producers(graph: gs.Graph) -> dict[str, gs.Node]:
+    """Returns the node that produces each tensor."""
+    return {tensor.name: node for node in graph.nodes for tensor in node.outputs if tensor.name}
+
+
+def fresh_name(graph: gs.Graph, wanted: str) -> str:
+    """Returns a tensor name that the graph does not use yet."""
+    names = set(graph.tensors())
+    candidate, count = wanted, 0
+    while candidate in names:
+        count += 1
+        candidate = f"{wanted}_{count}"
+    return candidate
+
+
+def constant(graph: gs.Graph, name: str, values: Array) -> gs.Constant:
+    """Returns a new constant under an unused name like `name`."""
+    return gs.Constant(fresh_name(graph, name), np.array(values, order="C"))

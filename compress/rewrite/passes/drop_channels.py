@@ -1,0 +1,95 @@
+"""Channels that no output needs go, from every tensor that they pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from compress.channels.graph import Array, Node
+from compress.channels.rules.base import NodeEdit
+from compress.channels.sweep import Kept, sweep
+from compress.channels.trace import Trace
+from compress.rewrite.graph_pass import Pass, constant, fresh_name, producers
+from compress.rewrite.passes import passes
+
+
+class DropChannels(Pass):
+    """Slices weights, adapts attributes and shapes, and moves the constants that dead channels added into biases."""
+
+    name = "drop-channels"
+    order = 20
+
+    def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
+        """Drops; see `Pass.run`."""
+        kept = sweep(trace)
+        if not kept.dead.any():
+            return []
+        nodes = producers(graph)
+        gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in trace.graph.nodes]
+        edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in trace.graph.nodes]
+        removed = 0
+        for name, tensor in graph.tensors().items():
+            axes = kept.axes(name) if name in trace.graph.constants else {}
+            if axes and isinstance(tensor, gs.Constant):
+                values = tensor.values
+                for axis, index in axes.items():
+                    values = values.take(index, axis=axis)
+                    if trace.labels.roles.get((name, axis)) == "out":
+                        removed += trace.graph.shapes[name][axis] - len(index)
+                tensor.values = np.ascontiguousarray(values)
+        for node, gain in gains:
+            if gain is not None:
+                _add_gain(graph, nodes[node.outputs[0]], node, gain, trace, kept)
+        for node, edit in edits:
+            if edit is not None:
+                _edit(graph, nodes[node.outputs[0]], edit)
+        for tensor in graph.tensors().values():
+            if isinstance(tensor, gs.Variable) and tensor not in graph.inputs and tensor not in graph.outputs:
+                tensor.shape = None
+        return [f"{removed} channels removed"]
+
+
+def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: Trace, kept: Kept) -> None:
+    """Adds to each output channel what the constants that went had added."""
+    output, rank = node.outputs[0], len(trace.graph.shapes[node.outputs[0]])
+    axis = 1 if node.operator == "Conv" else rank - 1
+    remaining = gain[kept.mask(output, axis)]
+    if not remaining.any():
+        return
+    bias = target.inputs[2] if len(target.inputs) > 2 else None
+    scale = float(node.attributes.get("beta", 1.0))
+    dtype = trace.values[node.inputs[1]].dtype
+    takes_bias = node.operator in ("Conv", "Gemm") and scale != 0
+    if takes_bias and (bias is None or not bias.name):
+        target.inputs[2:] = [constant(graph, f"{output}.bias", (remaining / scale).astype(dtype))]
+    elif takes_bias and isinstance(bias, gs.Constant):
+        target.inputs[2] = constant(graph, bias.name, (bias.values + remaining / scale).astype(dtype))
+    else:
+        shape = [remaining.size if a == axis else 1 for a in range(rank)]
+        whole = target.outputs[0]
+        partial = gs.Variable(fresh_name(graph, f"{output}.partial"), dtype=whole.dtype)
+        target.outputs[0] = partial
+        added = constant(graph, f"{output}.constant", remaining.reshape(shape).astype(dtype))
+        graph.nodes.append(gs.Node("Add", f"{node.name}.constant", inputs=[partial, added], outputs=[whole]))
+
+
+def _edit(graph: gs.Graph, target: gs.Node, edit: NodeEdit) -> None:
+    for name, value in edit.attributes.items():
+        if value is None:
+            target.attrs.pop(name, None)
+        else:
+            target.attrs[name] = value
+    for index, values in edit.inputs.items():
+        while len(target.inputs) <= index:
+            target.inputs.append(gs.Variable.empty())
+        old = target.inputs[index].name or f"{target.outputs[0].name}.{target.op.lower()}"
+        target.inputs[index] = gs.Variable.empty() if values is None else constant(graph, old, values)
+    for index, (where, values) in edit.overrides.items():
+        computed = target.inputs[index]
+        result = gs.Variable(fresh_name(graph, f"{computed.name}.kept"), dtype=np.int64)
+        fixed = [constant(graph, f"{result.name}.where", where), constant(graph, f"{result.name}.sizes", values)]
+        graph.nodes.append(gs.Node("Where", result.name, inputs=[*fixed, computed], outputs=[result]))
+        target.inputs[index] = result
+
+
+passes.register(DropChannels.name)(DropChannels())

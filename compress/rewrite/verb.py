@@ -1,0 +1,152 @@
+"""The verb: rewrite a model until no pass changes it, and prove the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_graphsurgeon as gs
+from onnx import ModelProto
+
+from compress.channels.trace import trace
+from compress.errors import ModelFileError
+from compress.onnx_io.cost import onnx_cost
+from compress.onnx_io.file import read_model, strip_metadata, write_model
+from compress.onnx_io.graph import channel_graph
+from compress.recipe import RewriteSettings
+from compress.rewrite.blocked import Blocked, blocked_channels
+from compress.rewrite.graph_pass import Pass
+from compress.rewrite.passes import passes
+from compress.rewrite.proof import Proof, prove
+
+_ROUNDS = 20  # a model that still changes after so many rounds has found a fault in a pass
+
+
+@dataclass(frozen=True)
+class RewriteResult:
+    """What a rewrite did.
+
+    Attributes:
+        model: the result; the original where nothing could be proven.
+        params_before, params_after: learnt numbers in the file.
+        macs_before, macs_after: multiply-accumulates of one example.
+        file_bytes_before, file_bytes_after: sizes of the files.
+        channels_removed: rows of weights that are gone.
+        max_abs_diff: largest difference of outputs on ordinary inputs.
+        seconds: analysis, rewriting and proof.
+        proven: whether the outputs were compared and agree; if not, `notes` says why and `model` is the original.
+        blocked: zeroed or constant channels that stay, and why.
+        notes: what each pass did.
+    """
+
+    model: ModelProto
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    file_bytes_before: int
+    file_bytes_after: int
+    channels_removed: int
+    max_abs_diff: float
+    seconds: float
+    proven: bool
+    blocked: list[Blocked] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON value, without the model."""
+        values = {name: value for name, value in vars(self).items() if name not in ("model", "blocked")}
+        return values | {"blocked": [asdict(row) for row in self.blocked]}
+
+
+def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = None) -> RewriteResult:
+    """Removes what no output needs from an ONNX model, exactly.
+
+    Args:
+        model: a model or a file; it is not changed.
+        settings: see `RewriteSettings`.
+
+    Returns:
+        The smallest model that could be proven equal.
+
+    Raises:
+        ModelFileError: if the file is not a model that ONNX Runtime loads.
+    """
+    settings = settings or RewriteSettings()
+    start = time.perf_counter()
+    original = read_model(Path(model)) if isinstance(model, Path | str) else model
+    chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
+    result, notes, proof = _proven(original, chosen, settings)
+    size_before, size_after = original.ByteSize(), result.ByteSize()
+    if size_after > size_before:
+        result, proof = original, Proof(True)
+        size_after = size_before
+        notes = ["nothing to gain: the file is kept as it was"]
+    before, after = onnx_cost(original), onnx_cost(result)
+    return RewriteResult(
+        model=result,
+        params_before=before.parameters,
+        params_after=after.parameters,
+        macs_before=before.macs,
+        macs_after=after.macs,
+        file_bytes_before=size_before,
+        file_bytes_after=size_after,
+        channels_removed=sum(int(n.split()[0]) for n in notes if n.endswith("channels removed")),
+        max_abs_diff=proof.max_abs_diff,
+        seconds=time.perf_counter() - start,
+        proven=proof.holds,
+        blocked=blocked_channels(trace(channel_graph(result), epsilon=settings.epsilon)),
+        notes=notes,
+    )
+
+
+def rewrite_file(source: Path, target: Path, settings: RewriteSettings | None = None) -> RewriteResult:
+    """Rewrites a file into another one, atomically. See `rewrite`."""
+    result = rewrite(source, settings)
+    write_model(result.model, target)
+    return result
+
+
+def _proven(
+    original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings
+) -> tuple[ModelProto, list[str], Proof]:
+    """Runs the passes; where the result cannot be proven, leaves out the pass that is to blame."""
+    result, notes = _fixpoint(original, chosen, settings)
+    proof = prove(original, result, tolerance=settings.tolerance)
+    if proof.holds:
+        return result, notes, proof
+    for blamed in reversed(chosen):
+        rest = [one for one in chosen if one is not blamed]
+        candidate, candidate_notes = _fixpoint(original, rest, settings)
+        again = prove(original, candidate, tolerance=settings.tolerance)
+        if again.holds:
+            return candidate, [*candidate_notes, f"pass {blamed.name} left out: {proof.reason}"], again
+    return original, [f"the original is kept: {proof.reason}"], Proof(False, reason=proof.reason)
+
+
+def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings) -> tuple[ModelProto, list[str]]:
+    model, notes = strip_metadata(original), []
+    for _ in range(_ROUNDS):
+        changed = False
+        for one in chosen:
+            graph = gs.import_onnx(model)
+            found = one.run(graph, trace(channel_graph(model), epsilon=settings.epsilon))
+            if found:
+                changed = True
+                notes += found
+                model = _exported(graph, original)
+        if not changed:
+            return model, notes
+    raise ModelFileError(f"the rewrite did not settle after {_ROUNDS} rounds", next_step="report this model")
+
+
+def _exported(graph: gs.Graph, original: ModelProto) -> ModelProto:
+    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    model: ModelProto = gs.export_onnx(graph, do_type_check=False)
+    # A graph keeps no IR version: the original's is what its runtime took.
+    model.ir_version = original.ir_version
+    model.producer_name, model.producer_version = original.producer_name, original.producer_version
+    return strip_metadata(model)
