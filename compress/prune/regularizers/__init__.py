@@ -1,0 +1,31 @@
+"""Regularizers: penalties, and changes of weights after a step, that make channels small. One paper a file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from compress.channels.groups import Groups
+from compress.registry import Registry
+from compress.train import hooks
+
+
+class Regularizer(ABC):
+    """A regularizer is a frozen dataclass whose fields are its knobs."""
+
+    @abstractmethod
+    def bind(self, network: nn.Module, groups: Groups, strength: float) -> hooks.Regularizer:
+        """Returns what the training loop calls; a regularizer that acts after steps or epochs has those methods too.
+
+        Args:
+            network: that will be trained; only its structure is read.
+            groups: its channel groups.
+            strength: λ, the factor of the penalty in the loss.
+
+        Raises:
+            NetworkError: if the network has nothing that this regularizer acts on.
+        """
+
+
+regularizers: Registry[type[Regularizer]] = Registry("regularizer", "compress.prune.regularizers")

@@ -1,0 +1,157 @@
+"""What every registered method must do; a new one is found here without being listed."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from compress.errors import CompressError, RecipeError
+from compress.prune import methods
+from compress.prune.criteria import criteria
+from compress.prune.options import build
+from compress.prune.regularizers import regularizers
+from compress.prune.search import searches
+from compress.recipe import PruneSettings
+
+# `plain` has no BatchNorm: these methods must say so there.
+NEED_BATCH_NORM = {"bn-scale", "slimming"}
+
+
+def unchanged(problem, state):
+    return all(torch.equal(tensor, state[name]) for name, tensor in problem.network.state_dict().items())
+
+
+@pytest.fixture(params=["residual-a", "residual-b", "plain"])
+def case(request, problem_of):
+    return request.param, problem_of(request.param)
+
+
+def skip_without_norm(name, network):
+    if name in NEED_BATCH_NORM and network == "plain":
+        pytest.skip("needs BatchNorm, which this network lacks")
+
+
+@pytest.mark.parametrize("name", list(criteria))
+class TestCriterion:
+    def test_scores_every_unit_and_changes_nothing(self, name, case, state_of):
+        network, problem = case
+        skip_without_norm(name, network)
+        state = state_of(problem)
+        scores = build(criteria, name, {}).score(problem)
+        assert [score.shape for score in scores] == [(group.size,) for group in problem.groups.groups]
+        assert all(np.isfinite(score).all() and score.dtype == np.float64 for score in scores)
+        again = build(criteria, name, {}).score(problem)
+        assert all((a == b).all() for a, b in zip(scores, again, strict=True))
+        assert unchanged(problem, state)
+        assert not problem.network.training
+
+    def test_scores_follow_reordered_channels(self, name, case, reordered):
+        network, problem = case
+        skip_without_norm(name, network)
+        if not criteria.get(name).equivariant:
+            pytest.skip("the control draws by position")
+        other, order = reordered(problem)
+        before = np.concatenate(build(criteria, name, {}).score(problem))
+        after = np.concatenate(build(criteria, name, {}).score(other))
+        np.testing.assert_allclose(after, before[order], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", list(regularizers))
+class TestRegularizer:
+    def bound(self, name, problem, strength=1.0):
+        return build(regularizers, name, {}).bind(problem.network, problem.groups, strength)
+
+    def test_penalty_is_a_finite_scalar_that_scales_with_strength(self, name, case, state_of):
+        network, problem = case
+        skip_without_norm(name, network)
+        state = state_of(problem)
+        one, three = (self.bound(name, problem, s).penalty(problem.network) for s in (1.0, 3.0))
+        assert one.shape == ()
+        assert one.dtype == torch.float32
+        assert 0 < one.item() < float("inf")
+        assert three.item() == pytest.approx(3 * one.item(), rel=1e-5)
+        assert self.bound(name, problem).penalty(problem.network).item() == one.item()
+        assert unchanged(problem, state)
+
+    def test_gradient_is_finite_where_weights_are_zero(self, name, case):
+        network, problem = case
+        skip_without_norm(name, network)
+        model = copy.deepcopy(problem.network)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        self.bound(name, problem).penalty(model).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert gradients
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+    def test_a_small_step_down_lowers_it(self, name, case):
+        network, problem = case
+        skip_without_norm(name, network)
+        model = copy.deepcopy(problem.network)
+        before = self.bound(name, problem).penalty(model)
+        before.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(1e-5 * parameter.grad)
+        assert self.bound(name, problem).penalty(model).item() < before.item()
+
+    def test_penalty_follows_reordered_channels(self, name, case, reordered):
+        network, problem = case
+        skip_without_norm(name, network)
+        other, _ = reordered(problem)
+        before = self.bound(name, problem).penalty(problem.network).item()
+        assert self.bound(name, problem).penalty(other.network).item() == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(searches))
+class TestSearch:
+    settings = PruneSettings(ratio=0.3, of="macs")
+
+    def test_reaches_the_ratio_repeats_and_changes_nothing(self, name, case, state_of):
+        _, problem = case
+        state = state_of(problem)
+        said = []
+        found = build(searches, name, {}).run(problem, self.settings, lambda share, text: said.append((share, text)))
+        assert found.keep.shape == (problem.groups.size,)
+        assert problem.cost(found.keep).macs <= 0.7 * problem.cost.everything().macs
+        assert all(keep.any() for keep in problem.groups.split(found.keep))
+        assert said
+        assert all(0 <= share <= 1 and text for share, text in said)
+        again = build(searches, name, {}).run(problem, self.settings)
+        assert (again.keep == found.keep).all()
+        assert unchanged(problem, state)
+
+
+ALL = [(criteria, name) for name in criteria] + [(regularizers, n) for n in regularizers]
+ALL += [(searches, name) for name in searches]
+
+
+@pytest.mark.parametrize(("registry", "name"), ALL, ids=[name for _, name in ALL])
+def test_is_frozen_described_and_refuses_unknown_knobs(registry, name):
+    method = registry.get(name)
+    assert method.__dataclass_params__.frozen
+    info = next(info for info in methods() if (info.id, info.kind) == (name, registry.kind))
+    assert info.summary
+    assert info.source
+    assert [knob.name for knob in info.knobs] == [field.name for field in dataclasses.fields(method)]
+    assert all(knob.description for knob in info.knobs)
+    with pytest.raises(RecipeError, match="has no option 'nonsense'"):
+        build(registry, name, {"nonsense": 1})
+
+
+def test_options_name_the_nearest_knob_and_check_types():
+    with pytest.raises(RecipeError, match="did you mean 'normalise'"):
+        build(criteria, "filter-l1", {"normalize": True})
+    with pytest.raises(RecipeError, match="option 'normalise'"):
+        build(criteria, "filter-l1", {"normalise": "yes"})
+    with pytest.raises(RecipeError, match="option 'grouping'"):
+        build(regularizers, "hsq-gl12", {"grouping": "kernel"})
+    with pytest.raises(RecipeError, match="greater than 0"):
+        build(regularizers, "hsq-gl12", {"epsilon": 0.0})
+    with pytest.raises(CompressError, match="did you mean 'filter-l1'"):
+        build(criteria, "filter-11", {})
+    assert build(regularizers, "hsq-gl12", {"epsilon": 1}).epsilon == 1.0

@@ -1,0 +1,130 @@
+"""What may go, and what stays because the recipe says so."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.errors import DataError, NetworkError
+from compress.prune.problem import PruningProblem, Samples, places
+from compress.prune.weights import prepare_weights
+
+
+def stays(problem):
+    split = problem.groups.split(problem.prunable)
+    return {g.name: not may_go.any() for g, may_go in zip(problem.groups.groups, split, strict=True)}
+
+
+def test_excluded_parameters_keep_their_units(problem_of):
+    problem = problem_of("plain", exclude=("left", "hidden.weight"))
+    # hidden.weight reads both branches of the concatenation and produces the hidden units.
+    assert stays(problem) == {"first": False, "left": True, "right": True, "hidden": True}
+    assert stays(problem_of("plain", exclude=("right.bias",)))["right"]
+
+
+def test_an_unknown_name_in_exclude_is_told_with_the_nearest(problem_of):
+    with pytest.raises(NetworkError, match=r"exclude: no parameter .* 'rigth'; next: did you mean 'right'"):
+        problem_of("plain", exclude=("rigth",))
+    with pytest.raises(NetworkError, match="'righ'"):
+        problem_of("plain", exclude=("righ",))
+
+
+def test_without_coupling_only_units_of_one_producer_go(problem_of):
+    assert stays(problem_of("residual-b", couple=False)) == {
+        "stem.0": True,
+        "conv1": False,
+        "conv3": False,
+        "conv4": True,
+    }
+    # A depthwise convolution is no second producer.
+    assert not any(stays(problem_of("plain", couple=False)).values())
+
+
+def test_strata_hold_units_of_the_same_layers(problem_of):
+    problem = problem_of("residual-a")
+    sizes = {(problem.groups.groups[s.group].name, s.units.size) for s in problem.strata}
+    # The stream has 8 channels in its second stage, of which 4 are those of the first.
+    assert sizes == {("stem.0", 4), ("conv1", 5), ("conv3", 6), ("stem.0", 4)}
+    assert sorted(np.concatenate([s.units for s in problem.strata])) == list(range(problem.groups.size))
+    coupled = [s for s in problem.strata if problem.groups.groups[s.group].name == "stem.0"]
+    stem = next(place for place in places(problem.groups) if place.parameter == "stem.0.weight")
+    assert any(set(stem.unit) == set(s.units) for s in coupled)
+
+
+def test_roles_are_found_by_name(problem_of):
+    problem = problem_of("plain")
+    left = next(group for group in problem.groups.groups if group.name == "left")
+    assert [m.parameter for m in problem.members(left, "out")] == ["left.weight"]
+    assert [m.parameter for m in problem.members(left, "shift")] == ["left.bias"]
+    (reader,) = problem.members(left, "in")
+    # Each of 4 channels is 4×4 = 16 positions of the flattened input; each position is read by 7 hidden units.
+    assert problem.per_unit(left, reader, np.ones((7, 144))).tolist() == [16 * 7] * 4
+
+
+def test_the_users_network_is_copied():
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 64, 2)).train()
+    samples = Samples(torch.zeros(1, 3, 8, 8), torch.zeros(1, dtype=torch.int64))
+    problem = PruningProblem.of(network, (3, 8, 8), samples, 0)
+    assert problem.network is not network
+    assert network.training
+    assert not problem.network.training
+
+
+def test_a_network_without_channels_is_refused():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    samples = Samples(torch.zeros(1, 3, 2, 2), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(NetworkError, match="no channel of this network can go"):
+        PruningProblem.of(network, (3, 2, 2), samples, 0)
+
+
+def test_samples_must_match():
+    with pytest.raises(DataError, match="3 images, labels of shape"):
+        Samples(torch.zeros(3, 1, 2, 2), torch.zeros(2, dtype=torch.int64))
+
+
+class Bare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+def test_weights_are_kept_or_drawn_anew():
+    def build():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2), nn.ReLU())
+
+    network = build()
+    with torch.no_grad():
+        network[1].running_mean.fill_(3)
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    prepare_weights(network, "fine-tune", 1)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
+    generator = torch.get_rng_state()
+    prepare_weights(network, "from-scratch", 1)
+    assert torch.equal(generator, torch.get_rng_state())
+    assert not torch.equal(network[0].weight, kept["0.weight"])
+    assert not torch.equal(network[2].weight, kept["2.weight"])
+    assert network[1].running_mean.tolist() == [0] * 4
+    other, third = build(), build()
+    prepare_weights(other, "from-scratch", 1)
+    prepare_weights(third, "from-scratch", 2)
+    assert torch.equal(other[0].weight, network[0].weight)
+    assert not torch.equal(third[0].weight, network[0].weight)
+
+
+def test_a_module_that_cannot_draw_weights_is_named_and_nothing_changes():
+    network = nn.Sequential(nn.Linear(2, 2), Bare())
+    before = network[0].weight.clone()
+    with pytest.raises(NetworkError, match=r"module '1' \(Bare\) cannot draw new weights"):
+        prepare_weights(network, "from-scratch", 0)
+    assert torch.equal(network[0].weight, before)
+
+
+def test_a_network_that_can_start_itself_has_the_last_word():
+    class Own(nn.Sequential):
+        def reset_parameters(self):
+            nn.init.constant_(self[0].weight, 7)
+
+    network = Own(nn.Linear(2, 2))
+    prepare_weights(network, "from-scratch", 0)
+    assert (network[0].weight == 7).all()
