@@ -14,6 +14,7 @@ from compress.channels.graph import Array
 from compress.channels.plan import Plan
 from compress.errors import CompressError, suggestion
 from compress.prune.criteria import criteria
+from compress.prune.masks import ChannelMask
 from compress.prune.options import build
 from compress.prune.problem import PruningProblem, Samples
 from compress.prune.search import searches
@@ -27,6 +28,7 @@ class PruneResult:
 
     Attributes:
         plan: what remains of each parameter; `compact.apply_plan` cuts the network by it.
+        mask: zeroes what goes, in the network as it was.
         keep: which units remain, over all groups in turn. Shape: (units,), booleans.
         groups: for each group its name, how many units it had, and how many are kept.
         cost_before: of the whole network.
@@ -37,6 +39,7 @@ class PruneResult:
     """
 
     plan: Plan
+    mask: ChannelMask
     keep: Array
     groups: list[dict[str, Any]]
     cost_before: Cost
@@ -44,12 +47,22 @@ class PruneResult:
     method: str
     details: dict[str, Any]
 
+    def summary(self) -> dict[str, Any]:
+        """Returns what was chosen as a JSON value."""
+        return {
+            "method": self.method,
+            "cost_before": vars(self.cost_before),
+            "cost_after": vars(self.cost_after),
+            "groups": self.groups,
+            **self.details,
+        }
+
 
 def prune(
     network: nn.Module,
     input_shape: tuple[int, ...],
     settings: PruneSettings,
-    samples: tuple[Tensor, Tensor],
+    samples: tuple[Tensor, Tensor] | None,
     *,
     seed: int,
     progress: Callable[[float, str], None] | None = None,
@@ -60,7 +73,7 @@ def prune(
         network: trained.
         input_shape: of one example, without the batch axis.
         settings: the recipe's [prune].
-        samples: fixed training images [N, C, H, W] and labels [N].
+        samples: fixed training images [N, C, H, W] and labels [N]; None if the method needs none.
         seed: of every random choice.
         progress: called with the share of a search that is done, and a word on where it stands.
 
@@ -76,7 +89,12 @@ def prune(
     criterion = build(criteria, name, settings.options) if name in criteria else None
     search = build(searches, name, settings.options) if criterion is None else None
     problem = PruningProblem.of(
-        network, input_shape, Samples(*samples), seed, exclude=settings.exclude, couple=settings.couple
+        network,
+        input_shape,
+        Samples(*samples) if samples is not None else None,
+        seed,
+        exclude=settings.exclude,
+        couple=settings.couple,
     )
     if criterion is not None:
         scores = criterion.score(problem)
@@ -94,6 +112,7 @@ def prune(
     kept = problem.groups.split(keep)
     return PruneResult(
         Plan.from_kept(problem.groups.kept(keep), problem.parameters),
+        ChannelMask(problem.groups, keep),
         keep,
         [
             {"group": group.name, "before": group.size, "kept": int(np.sum(stays))}

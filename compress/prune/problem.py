@@ -80,7 +80,7 @@ class PruningProblem:
     groups: Groups
     cost: CostModel
     parameters: list[str]
-    samples: Samples
+    samples: Samples | None
     seed: int
     prunable: Array
 
@@ -89,7 +89,7 @@ class PruningProblem:
         cls,
         network: nn.Module,
         input_shape: tuple[int, ...],
-        samples: Samples,
+        samples: Samples | None,
         seed: int,
         *,
         exclude: Sequence[str] = (),
@@ -100,9 +100,10 @@ class PruningProblem:
         Args:
             network: it is left as it was.
             input_shape: of one example, without the batch axis.
-            samples: fixed training samples.
+            samples: fixed training samples; None if there are none: methods that look at data then refuse.
             seed: of every random choice.
-            exclude: names of parameters, or prefixes of names that end before a dot; their units all stay.
+            exclude: names of parameters, or prefixes of names that end before a dot. They stay whole: a weight keeps
+                the units that it produces and those that it reads, a bias or scale its own alone.
             couple: if false, groups that more than one layer produces stay (those of a residual stream).
 
         Raises:
@@ -201,7 +202,13 @@ def places(groups: Groups) -> list[Place]:
 
 
 def images_and_labels(problem: PruningProblem) -> tuple[Tensor, Tensor]:
-    """Returns the samples, where the network's parameters are."""
+    """Returns the samples, where the network's parameters are.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if problem.samples is None:
+        raise DataError("this method looks at training images", next_step="give a recipe with --recipe")
     device = next(problem.network.parameters()).device
     return problem.samples.images.to(device), problem.samples.labels.to(device)
 

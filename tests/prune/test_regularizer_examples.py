@@ -93,8 +93,8 @@ def test_slimming_is_the_l1_norm_of_the_scales():
         Slimming().bind(nn.Sequential(nn.Conv2d(1, 2, 1)), None, 0.1)
 
 
-def test_hsq_gl12_empties_input_channels_where_plain_decay_does_not(problem_of):
-    """What the penalty is for: on its own, it drives whole features to zero one after the other."""
+def test_hsq_gl12_tells_features_apart(problem_of):
+    """What the penalty is for: on its own, it drives small features to zero faster than large ones."""
     network = copy.deepcopy(problem_of("residual-b").network)
     bound = HierarchicalSquareGroupL12().bind(network, None, 1e-2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)

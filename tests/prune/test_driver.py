@@ -1,0 +1,113 @@
+"""Pruning as one call, and the methods where it must beat chance."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.compact import apply_plan
+from compress.errors import CompressError, RecipeError
+from compress.prune import methods, prune
+from compress.prune.problem import sample_losses
+from compress.recipe import PruneSettings
+
+
+class Half(nn.Module):
+    """A network of which half the channels matter: the others are scaled down to next to nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.bn = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.b, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.c = nn.Conv2d(8, 8, 1)
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.bn(self.a(x)))
+        return self.out(torch.relu(self.c(torch.relu(self.bn2(self.b(x))))).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def half():
+    torch.manual_seed(0)
+    network = Half().eval()
+    images = torch.randn(64, 1, 8, 8)
+    with torch.no_grad():
+        for conv, norm in ((network.a, network.bn), (network.b, network.bn2)):
+            small = torch.arange(8) % 2 == 1
+            conv.weight[small] *= 1e-3
+            norm.weight[small] = 1e-3
+            norm.weight[~small] += torch.rand(4)
+        network.out.weight /= network(images).std(0, keepdim=True).T / 4
+        network.out.bias.zero_()
+        network.out.bias -= network(images).mean(0)
+        labels = network(images).argmax(1)
+    return network, images, labels
+
+
+def loss_after(half, **settings):
+    network, images, labels = half
+    result = prune(network, (1, 8, 8), PruneSettings(exclude=["c.bias"], **settings), (images, labels), seed=0)
+    cut = copy.deepcopy(network)
+    apply_plan(cut, result.plan)
+    return sample_losses(cut, images, labels).mean().item(), result
+
+
+@pytest.mark.parametrize("method", ["filter-l1", "filter-l2", "bn-scale", "backward-selection"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_methods_beat_chance_where_they_must(half, method, scope):
+    network, images, labels = half
+    before = sample_losses(network, images, labels).mean().item()
+    loss, result = loss_after(half, method=method, scope=scope, ratio=8 / 24, of="channels")
+    chance, _ = loss_after(half, method="random", scope=scope, ratio=8 / 24, of="channels")
+    if method != "backward-selection":
+        assert [entry["kept"] for entry in result.groups] == [4, 4, 8]
+    # The channels that go add next to nothing; random ones do.
+    assert loss < before + 0.05
+    assert chance > before + 0.3
+
+
+def test_result_is_whole_and_the_network_is_untouched(half):
+    network, _, _ = half
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    _, result = loss_after(half, method="filter-l1", ratio=0.5)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    cut = copy.deepcopy(network)
+    apply_plan(cut, result.plan)
+    learnt = sum(tensor.numel() for name, tensor in cut.state_dict().items() if "num_batches" not in name)
+    assert result.cost_after.parameters == learnt
+    assert result.cost_before.parameters > learnt
+    assert result.cost_after.macs <= 0.5 * result.cost_before.macs
+    assert [(entry["group"], entry["before"]) for entry in result.groups] == [("a", 8), ("b", 8), ("c", 8)]
+    assert sum(entry["kept"] for entry in result.groups) == result.keep.sum()
+    assert result.method == "filter-l1"
+    assert [len(scores) for scores in result.details["scores"]] == [8, 8, 8]
+
+
+def test_a_search_reports_its_order_and_progress(half):
+    network, images, labels = half
+    said = []
+    settings = PruneSettings(method="backward-selection", ratio=0.2, of="channels", options={"last": True})
+    result = prune(network, (1, 8, 8), settings, (images, labels), seed=0, progress=lambda *a: said.append(a))
+    assert len(result.details["order"]) == len(result.details["losses"]) == len(said) == 5
+    assert sorted(result.details["order"]) == np.flatnonzero(~result.keep).tolist()
+
+
+def test_mistakes_in_the_method_are_told_before_the_network_is_traced():
+    broken = nn.Identity()
+    samples = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(CompressError, match=r"unknown method 'bn-scales'; next: did you mean 'bn-scale'"):
+        prune(broken, (1, 8, 8), PruneSettings(method="bn-scales"), samples, seed=0)
+    with pytest.raises(RecipeError, match="has no option 'depth'"):
+        prune(broken, (1, 8, 8), PruneSettings(options={"depth": 3}), samples, seed=0)
+
+
+def test_methods_lists_every_kind():
+    listed = {(info.kind, info.id) for info in methods()}
+    assert {("criterion", "filter-l1"), ("search", "backward-selection"), ("regularizer", "slimming")} <= listed
+    info = next(info for info in methods() if info.id == "hsq-gl12")
+    assert [knob.name for knob in info.knobs] == ["grouping", "epsilon", "linear"]
+    assert info.knobs[0].default == "feature"
+    assert "2.19" in info.source
