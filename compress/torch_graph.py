@@ -82,7 +82,7 @@ def trace_network(network: nn.Module, input_shape: tuple[int, ...]) -> TracedNet
     """
     model = to_onnx(network, input_shape)
     graph = channel_graph(model)
-    state = dict(network.named_parameters(remove_duplicate=False))
+    state: dict[str, torch.Tensor] = dict(network.named_parameters(remove_duplicate=False))
     state |= dict(network.named_buffers(remove_duplicate=False))
     used = [
         name for name in state if name in graph.constants and graph.constants[name].shape == tuple(state[name].shape)

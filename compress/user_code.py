@@ -29,7 +29,7 @@ def load_reference(text: str, base: Path) -> Any:
         base: the recipe's folder.
 
     Raises:
-        CompressError: if the file is missing, fails on import, or lacks the name. The line of a failing import is named.
+        CompressError: if the file is missing, fails on import, or lacks the name; a failing line is named.
     """
     path, name = reference_path(text, base), text.rpartition(":")[2]
     if not path.is_file():

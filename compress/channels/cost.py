@@ -32,7 +32,7 @@ class CostModel:
     def __init__(self, groups: Groups) -> None:
         trace = groups.trace
         self._terms: list[tuple[int, int, list[Array]]] = []
-        position = {}
+        position: dict[tuple[str, int], Array] = {}
         for family, start in zip(groups.groups, groups.offsets[:-1], strict=True):
             for member in family.members:
                 axis = position.setdefault((member.parameter, member.axis), np.full(member.unit.size, -1))

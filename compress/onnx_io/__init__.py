@@ -1,1 +1,1 @@
-"""ONNX models: files read with suspicion and written whole, sessions, shapes, costs, and the view as a channel graph."""
+"""ONNX models: files read with suspicion and written whole; sessions, shapes, costs; the view as a channel graph."""

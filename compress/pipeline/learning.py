@@ -18,7 +18,7 @@ from compress.data.base import Augment
 from compress.errors import NetworkError
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
-from compress.prune import bind_regularizer, prune, reinitialise
+from compress.prune import bind_regularizer, prepare_weights, prune
 from compress.recipe import TrainSettings
 from compress.train.checkpoint import load_checkpoint, save_checkpoint
 from compress.train.evaluate import accuracy
@@ -124,8 +124,7 @@ def retrain(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
     """Trains what is left → retrained.safetensors."""
     settings = context.recipe.retrain
     loaded = load_checkpoint(context.path("compact.safetensors"))
-    if settings.weights == "from-scratch":
-        reinitialise(loaded.model, context.recipe.seed)
+    prepare_weights(loaded.model, settings.weights, context.recipe.seed)
     teacher = _load_teacher(context) if settings.distill is not None else None
     history = _fit(context, loaded.model, settings, context.path("retrain.state"), teacher)
     save_checkpoint(context.path("retrained.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)

@@ -48,7 +48,7 @@ class Stage:
 
 
 def _section(*names: str, data: bool = False, code: bool = False) -> Callable[[RunContext], Any]:
-    """Returns what reads tables of the recipe, with fingerprints of the data and of the user's code where they count."""
+    """Returns what reads tables of the recipe, with fingerprints of the data and the user's code where they count."""
 
     def read(context: RunContext) -> Any:
         recipe = context.recipe.model_dump(mode="json")

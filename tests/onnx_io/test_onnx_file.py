@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress import onnx_file
 from compress.errors import CompressError, MachineError, ModelFileError
+from compress.onnx_io import file as onnx_file
 from compress.onnx_io.file import (
     input_shapes,
     random_inputs,
