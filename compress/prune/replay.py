@@ -152,7 +152,7 @@ class Replay:
         with Watch():
             self._run(example)
         for call, output, version in self._returned:
-            call.overwritten = False
+            call.overwritten = output._version != version
         self._returned.clear()
         return {name: seen.get(id(tensor), 0) for name, tensor in named}
 
