@@ -187,6 +187,43 @@ def test_replay_runs_only_what_comes_after(problem_of):
     assert [len(counts[name]) for name in ("stem.0", "conv3", "conv4", "shortcut.0")] == [0, 1, 1, 1]
 
 
+class Doubled(nn.Module):
+    """Changes its input in place, and what is then in it is not what a second run would leave."""
+
+    def forward(self, x):
+        return x.mul_(2)
+
+
+class InPlace(nn.Module):
+    """A recorded output that is overwritten later, and one that is used again after it was overwritten."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+        self.double = Doubled()
+
+    def forward(self, x):
+        x = self.a(x)
+        y = self.b(self.double(x))
+        return self.c(y.add_(1) + x)
+
+
+@pytest.mark.parametrize("changed", ["a.weight", "b.weight", "c.weight"])
+def test_replay_minds_modules_that_work_in_place(changed):
+    torch.manual_seed(0)
+    network = InPlace().double()
+    plain = copy.deepcopy(network)
+    inputs = torch.randn(6, 3, dtype=torch.float64)
+    replay = Replay(network, inputs[:2], [[changed]])
+    replay.record(inputs)
+    with torch.no_grad():
+        network.get_parameter(changed).add_(1)
+        plain.get_parameter(changed).add_(1)
+        expected = plain(inputs)
+    for _ in range(2):
+        torch.testing.assert_close(replay.run(inputs, slice(2, 6), replay.starts[0]), expected[2:])
+
+
 class Unruly(nn.Module):
     def __init__(self):
         super().__init__()

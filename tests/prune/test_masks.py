@@ -36,7 +36,7 @@ def test_masked_equals_compacted(problem, seed):
     assert parameters < sum(tensor.numel() for tensor in masked.parameters())
 
 
-def test_every_masked_role_counts(problem_of, monkeypatch):
+def test_every_masked_role_counts(problem_of):
     """Without one of the roles the masked network would compute, or train, something else."""
     problem = problem_of("residual-a")
     keep = np.ones(problem.groups.size, dtype=bool)

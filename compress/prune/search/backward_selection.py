@@ -138,7 +138,12 @@ class _Trial:
                 bound = min(bound, total + _DOUBT * (len(labels) + total))
             # Rejected candidates are compared by their loss on the hardest samples, which all of them have.
             self.guess[unit] = float(losses[:_CHUNK].sum())
-        contenders = {unit: float(losses.sum()) for unit, losses in finished.items() if losses.sum() <= bound}
+        # Dead units all give the very losses of the network as it is: of those that agree on every sample the first
+        # stands for all, so that they need no telling apart.
+        alike: dict[bytes, int] = {}
+        for unit in sorted(unit for unit, losses in finished.items() if losses.sum() <= bound):
+            alike.setdefault(finished[unit].cpu().numpy().tobytes(), unit)
+        contenders = {unit: float(finished[unit].sum()) for unit in alike.values()}
         if not contenders:
             raise NetworkError("the loss on the samples is not a number", next_step="check the network's weights")
         if len(contenders) > 1:
