@@ -105,9 +105,26 @@ def require_file(path: Path, what: str) -> Path:
     return path
 
 
+def require_target(path: Path) -> None:
+    """Sees to it, before the work is done, that `path` can be written afterwards.
+
+    Raises:
+        ModelFileError: if it is a folder.
+        MachineError: if its folder cannot be written.
+    """
+    if path.is_dir():
+        raise ModelFileError(f"cannot write {path}: it is a folder", next_step="name a file inside it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
 def cleanup_partial(folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
-    """Removes what a killed process left unfinished in `folder`."""
-    for leftover in folder.rglob(".*.partial"):
+    """Removes what a killed process left unfinished in `folder`, which must be nobody else's; subfolders are let be."""
+    for leftover in folder.glob(".*.partial"):
         warn(f"removing {leftover}, left by an interrupted run")
         leftover.unlink(missing_ok=True)
 
@@ -115,4 +132,4 @@ def cleanup_partial(folder: Path, warn: Callable[[str], None] = lambda _: None) 
 def _write_error(path: Path, error: OSError) -> CompressError:
     if error.errno == errno.ENOSPC:
         return MachineError(f"no space left to write {path}", next_step="free some disk space and run again")
-    return MachineError(f"cannot write {path} ({error.strerror})", next_step="choose another place with -o")
+    return MachineError(f"cannot write {path} ({error.strerror})", next_step="choose another place")

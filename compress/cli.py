@@ -14,11 +14,14 @@ from compress.errors import CompressError, MachineError
 app = typer.Typer(
     name="compress",
     help="From a trained network to a budgeted, proven, measured artefact on an embedded target.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+# Click's class, wherever the installed typer keeps it.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+_INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.")]
@@ -26,9 +29,15 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).")]
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         typer.echo(f"compress {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
         raise typer.Exit
 
 
@@ -81,11 +90,15 @@ def train(recipe: RecipeFile, output: Output, as_json: Json = False) -> None:
 def prune(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (safetensors).")],
     output: Output,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe that says what goes, and brings data.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe that says what goes, and brings data; options here take precedence.")
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Criterion or search; see `compress methods`.")] = None,
-    ratio: Annotated[float, typer.Option(help="Share of the cost that goes.")] = 0.5,
-    of: Annotated[str, typer.Option(help="The cost: macs, parameters or channels.")] = "macs",
-    scope: Annotated[str, typer.Option(help="One ranking (global), or the same share a layer (layer).")] = "layer",
+    ratio: Annotated[float | None, typer.Option(help="Share of the cost that goes; default: 0.5.")] = None,
+    of: Annotated[str | None, typer.Option(help="The cost: macs (default), parameters or channels.")] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="The same share a layer (layer, default), or one ranking (global).")
+    ] = None,
     plan: Annotated[Path | None, typer.Option(help="Write the plan here too.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -93,10 +106,9 @@ def prune(
     _require_torch()
     from compress.console import TerminalReporter, print_json, print_table
     from compress.pipeline.standalone import prune_file
-    from compress.recipe import PruneSettings, validate
 
-    chosen = {"method": method, "ratio": ratio, "of": of, "scope": scope}
-    settings = validate(chosen, PruneSettings, "options") if method is not None else None
+    given = {"method": method, "ratio": ratio, "of": of, "scope": scope}
+    settings = {name: value for name, value in given.items() if value is not None}
     with TerminalReporter() as reporter:
         reporter.stage("prune", "running")
         summary = prune_file(checkpoint, output, settings, recipe_path=recipe, plan_path=plan, reporter=reporter)
@@ -246,6 +258,7 @@ def check(
     from compress.artifact import write_text
     from compress.check import check as check_models
     from compress.check import output as check_output
+    from compress.check.output import figure
     from compress.console import print_json, print_line, print_table
     from compress.recipe import load_budget
 
@@ -258,16 +271,15 @@ def check(
         print_json(result.to_dict())
     else:
         rows = (
-            (r.model, r.name, _cell(r.measured), _cell(r.limit), "ok" if r.passed else "FAIL", r.note)
+            (r.model, r.name, figure(r.measured), figure(r.limit), "ok" if r.passed else "FAIL", r.note)
             for r in result.rows
         )
         print_table("budget", ("model", "figure", "measured", "limit", "", "note"), rows)
         for row in result.violations:
-            print_line(
-                f"over budget: {row.model}: {row.name}: {_cell(row.measured)} > {_cell(row.limit)} {row.note}".rstrip()
-            )
+            print_line(f"over budget: {check_output.sentence(row)}")
     if github:
-        print_line(check_output.github_annotations(result))
+        # GitHub reads both streams; stdout must stay JSON where that is asked for.
+        (sys.stderr if as_json else sys.stdout).write(check_output.github_annotations(result))
     raise typer.Exit(result.exit_code)
 
 
@@ -278,11 +290,11 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of a run again: JSON, Markdown and one HTML page."""
-    from compress.artifact import read_json
+    from compress.artifact import read_json, require_file
     from compress.console import print_json, print_line
     from compress.report import RunFigures, write_report
 
-    path = source / "report.json" if source.is_dir() else source
+    path = require_file(source / "report.json" if source.is_dir() else source, "report")
     paths = write_report(RunFigures.from_dict(read_json(path)), output or path.parent)
     if as_json:
         print_json({name: str(value) for name, value in vars(paths).items()})
@@ -308,15 +320,28 @@ def methods(as_json: Json = False) -> None:
 
 def main() -> NoReturn:
     """Runs the command line; a user's mistake ends in one line on stderr and an exit code, never in a traceback."""
+    code: int | None
     try:
-        app()
+        code = app(standalone_mode=False)
     except CompressError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+        code = _fail(str(error), error.exit_code)
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "compress"
+        text = " ".join(error.format_message().split()).rstrip(".")
+        code = _fail(f"{text}; next: see {command} --help", CompressError.exit_code)
+    except OSError as error:
+        code = _fail(f"{error.filename or 'the system'}: {error.strerror or error}", MachineError.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        sys.exit(130)
-    sys.exit(0)
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _fail("interrupted; next: give the same command again, what was finished is kept", code)
+    sys.exit(code or 0)
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stderr.write(f"error: {text}\n")
+    return code
 
 
 def _require_torch() -> None:
@@ -333,11 +358,3 @@ def _shape(text: str) -> tuple[int, ...]:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
         raise CompressError("--input-shape is not a list of sizes", got=text, allowed="e.g. 3,32,32") from None
-
-
-def _cell(value: float | list[str] | None) -> str:
-    if isinstance(value, list):
-        return ", ".join(value)
-    if value is None:
-        return "absent"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

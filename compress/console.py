@@ -50,11 +50,14 @@ class TerminalReporter:
         self._name = ""
 
     def __enter__(self) -> TerminalReporter:
-        self._progress.start()
+        # Elsewhere than on a terminal a bar is one empty line.
+        if self._console.is_terminal:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._progress.stop()
 
     def stage(self, name: str, status: str) -> None:
         """Starts or ends the bar of a stage."""

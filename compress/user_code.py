@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -45,26 +47,24 @@ def load_reference(text: str, base: Path) -> Any:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        line = error.__traceback__.tb_lineno if error.__traceback__ else 0
-        for frame in _frames(error):
-            if frame.tb_frame.f_code.co_filename == str(path):
-                line = frame.tb_lineno
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(module_name, None)
         raise CompressError(
-            f"{path}:{line}: {type(error).__name__}: {error}", next_step="mend the file; `python` it to see the rest"
+            f"{path}:{_line(error, path)}: {type(error).__name__}: {error}",
+            next_step="mend the file; `python` it to see the rest",
         ) from error
     finally:
-        sys.path.remove(str(path.parent))
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(path.parent))
     if not hasattr(module, name):
         names = [key for key in vars(module) if not key.startswith("_")]
         raise CompressError(f"{path} has no {name!r}", next_step=suggestion(name, names))
     return getattr(module, name)
 
 
-def _frames(error: BaseException) -> list[Any]:
-    frames, frame = [], error.__traceback__
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.tb_next
-    return frames
+def _line(error: BaseException, path: Path) -> int:
+    """Returns the line of `path` where `error` arose; the deepest, if several calls of it are under way."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return (lines[-1] if lines else None) or 1

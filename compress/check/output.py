@@ -53,7 +53,8 @@ def sentence(row: Row) -> str:
     """Returns a row in one line: model, limit, figure, what is allowed, why."""
     parts = [f"{row.model}: {row.name}"]
     parts += [f"is {figure(row.measured)}"] if row.measured is not None else []
-    parts += [f"allowed {figure(row.limit)}"] if row.limit is not None else []
+    word = "wanted at least" if row.name == "accuracy" else "allowed"
+    parts += [f"{word} {figure(row.limit)}"] if row.limit is not None else []
     parts += [row.note] if row.note else []
     return ", ".join(parts)
 

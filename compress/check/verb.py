@@ -254,5 +254,5 @@ def _against_baseline(model: Path, facts: Facts, baseline: Baseline) -> Iterator
     for name in BASELINE_FIGURES:
         limit, figure = getattr(baseline, name), getattr(facts, name)
         if limit is not None:
-            note = f"grew by {figure - limit}" if figure > limit else ""
+            note = f"grew by {figure - limit:,}; delete {BASELINE_NAME} to accept it" if figure > limit else ""
             yield Row(str(model), f"{name} against baseline", limit, figure, limit, figure <= limit, note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from compress.artifact import sha256_file, sha256_json
 from compress.data import load_dataset
@@ -89,9 +89,9 @@ class RunContext:
         """
         source = self.recipe.data.source
         if is_reference(source):
-            return sha256_file(reference_path(source, self.base))
+            return self.code_fingerprint(source)
         for root in (self.base, *data_roots(self.base)):
-            path = root / source
+            path = root / Path(source).expanduser()
             if path.is_file():
                 return sha256_file(path)
             if path.is_dir():
@@ -99,8 +99,8 @@ class RunContext:
                 return sha256_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
         return source
 
-    def code_fingerprint(self, reference: str) -> Any:
-        """Returns a hash of the user's file behind a network reference, or the registered name itself."""
+    def code_fingerprint(self, reference: str) -> str:
+        """Returns a hash of the user's file behind a reference, or the registered name itself."""
         if is_reference(reference) and reference_path(reference, self.base).is_file():
             return sha256_file(reference_path(reference, self.base))
         return reference

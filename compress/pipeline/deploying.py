@@ -84,17 +84,29 @@ def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str
     }
     write_json(context.path(METRICS_NAME), metrics)
     folder = context.export_folder
-    budget = budget_path(context)
-    for source, name in ((context.path("deploy.onnx"), MODEL_NAME), (context.path(METRICS_NAME), METRICS_NAME)):
+    published = _published(context)
+    if BUDGET_NAME not in published:
+        (folder / BUDGET_NAME).unlink(missing_ok=True)
+    for name, source in published.items():
         _copy(source, folder / name)
-    if budget is not None:
-        _copy(budget, folder / BUDGET_NAME)
     if not (folder / BASELINE_NAME).exists():
         # The first artefact is what later ones are compared to; whoever accepts a larger one removes the file.
         write_json(folder / BASELINE_NAME, measure(folder / MODEL_NAME).baseline())
-    result = check(folder / MODEL_NAME) if budget is not None else None
+    result = check(folder / MODEL_NAME) if BUDGET_NAME in published else None
     write_json(context.path("check.json"), result.to_dict() if result else None)
     return {"passed": result.passed if result else None, "metrics": metrics}
+
+
+def is_published(context: RunContext) -> bool:
+    """Tells whether the export folder holds what this run published there, unchanged."""
+    targets = {context.export_folder / name: source for name, source in _published(context).items()}
+    return all(target.is_file() and sha256_file(target) == sha256_file(source) for target, source in targets.items())
+
+
+def _published(context: RunContext) -> dict[str, Path]:
+    budget = budget_path(context)
+    files = {MODEL_NAME: context.path("deploy.onnx"), METRICS_NAME: context.path(METRICS_NAME)}
+    return files if budget is None else {**files, BUDGET_NAME: budget}
 
 
 def budget_path(context: RunContext) -> Path | None:

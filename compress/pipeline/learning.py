@@ -44,10 +44,8 @@ def train_to(context: RunContext, target: Path, state: Path) -> dict[str, Any]:
     Returns:
         training history, accuracies in per cent, parameters.
     """
-    recipe, dataset = context.recipe, context.dataset
-    shape = dataset.input_shape
-    arguments = {"classes": dataset.classes, "in_channels": shape[0], **recipe.model.arguments}
-    spec = NetworkSpec(recipe.model.network, arguments, shape, context.base)
+    recipe = context.recipe
+    spec = network_spec(context, recipe.model.network, recipe.model.arguments)
     plan = None
     if recipe.model.checkpoint is not None:
         loaded = load_checkpoint(context.find(recipe.model.checkpoint, "checkpoint"), spec=spec)
@@ -58,6 +56,13 @@ def train_to(context: RunContext, target: Path, state: Path) -> dict[str, Any]:
     history = _fit(context, network, recipe.train, state) if recipe.train is not None else []
     save_checkpoint(target, network, spec, plan=plan)
     return {"history": history, **_accuracies(context, network), "parameters": _parameters(network)}
+
+
+def network_spec(context: RunContext, network: str, arguments: dict[str, Any]) -> NetworkSpec:
+    """Returns what decides a network of this run: its name, the recipe's arguments, and what the data bring."""
+    dataset = context.dataset
+    shape = dataset.input_shape
+    return NetworkSpec(network, {"classes": dataset.classes, "in_channels": shape[0], **arguments}, shape, context.base)
 
 
 def sparsify(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
@@ -135,9 +140,7 @@ def _load_teacher(context: RunContext) -> nn.Module:
     distill = context.recipe.retrain.distill
     if distill is None or distill.network is None or distill.checkpoint is None:
         return load_checkpoint(context.path("trained.safetensors")).model
-    dataset = context.dataset
-    arguments = {"classes": dataset.classes, "in_channels": dataset.input_shape[0], **distill.arguments}
-    spec = NetworkSpec(distill.network, arguments, dataset.input_shape, context.base)
+    spec = network_spec(context, distill.network, distill.arguments)
     return load_checkpoint(context.find(distill.checkpoint, "teacher's checkpoint"), spec=spec).model
 
 

@@ -14,6 +14,7 @@ from compress.errors import MachineError
 from compress.pipeline.context import Reporter, RunContext, Silence
 from compress.pipeline.machine import machine_facts
 from compress.pipeline.manifest import Manifest, StageRecord, timed
+from compress.pipeline.preflight import preflight
 from compress.pipeline.stages import STAGES, Stage, last_check
 from compress.recipe import load_recipe
 from compress.report import RunFigures
@@ -63,6 +64,7 @@ def run(
     context = RunContext(recipe, recipe_path.resolve().parent, folder, name, published, reporter or Silence())
     with _locked(folder):
         cleanup_partial(folder)
+        cleanup_partial(published)
         facts = {
             "name": name,
             "recipe": recipe.model_dump(mode="json"),
@@ -94,9 +96,11 @@ def _run_stage(
         parts["before"] = [[record.name, record.key, record.outputs] for record, _ in done]
     key = sha256_json(parts)
     earlier = manifest.records.get(stage.name)
-    if earlier is not None and earlier.key == key and earlier.intact(context.folder):
+    if earlier is not None and earlier.key == key and earlier.intact(context.folder) and stage.still_published(context):
         context.reporter.stage(stage.name, "reused")
         return earlier, True
+    if all(reused for _, reused in done):
+        preflight(context, training=not done)
     context.reporter.stage(stage.name, "running")
     records = [record for record, _ in done]
     figures, seconds = timed(lambda: stage.work(context, records))
@@ -115,7 +119,8 @@ def _locked(folder: Path) -> Iterator[None]:
     """Keeps a second run out of the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        # Opened for appending: truncating would change its time.
+        file = (folder / ".lock").open("a")
     except OSError as error:
         raise MachineError(
             f"cannot write to {folder} ({error.strerror})", next_step="choose another with --folder"

@@ -34,6 +34,7 @@ class Stage:
         applies: whether a recipe asks for it.
         states: files from which it goes on after an interruption; removed once it is done.
         after_all: whether it depends on everything that earlier stages measured.
+        still_published: tells whether what it wrote outside the run folder is still there, unchanged.
     """
 
     name: str
@@ -45,21 +46,36 @@ class Stage:
     applies: Callable[[Recipe], bool] = field(default=lambda _: True)
     states: tuple[str, ...] = ()
     after_all: bool = False
+    still_published: Callable[[RunContext], bool] = field(default=lambda _: True)
 
 
 def _section(*names: str, data: bool = False, code: bool = False) -> Callable[[RunContext], Any]:
-    """Returns what reads tables of the recipe, with fingerprints of the data and the user's code where they count."""
+    """Returns what reads tables of the recipe, with fingerprints of the data and the user's code where they count.
+
+    The seed counts where the data do: it chooses their splits.
+    """
 
     def read(context: RunContext) -> Any:
         recipe = context.recipe.model_dump(mode="json")
-        found = {name: recipe[name] for name in ("seed", *names)}
+        found = {name: recipe[name] for name in names}
         if data:
-            found["data_fingerprint"] = context.data_fingerprint()
+            found |= {"seed": recipe["seed"], "data_fingerprint": context.data_fingerprint()}
         if code:
             found["code_fingerprint"] = context.code_fingerprint(context.recipe.model.network)
         return found
 
     return read
+
+
+def _retrain(context: RunContext) -> Any:
+    distill = context.recipe.retrain.distill
+    teacher = context.code_fingerprint(distill.network) if distill and distill.network else None
+    return {**_section("data", "retrain", data=True, code=True)(context), "teacher_fingerprint": teacher}
+
+
+def _check(context: RunContext) -> Any:
+    # The rows of a check name the published file.
+    return {**_section("budget")(context), "export": str(context.export_folder)}
 
 
 def _weights(context: RunContext) -> list[Path]:
@@ -114,7 +130,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "retrain",
         learning.retrain,
-        _section("data", "retrain", data=True, code=True),
+        _retrain,
         inputs=("trained.safetensors", "compact.safetensors"),
         outputs=("retrained.safetensors",),
         external=_teacher,
@@ -145,11 +161,12 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "check",
         deploying.check_budget,
-        _section("budget"),
+        _check,
         inputs=(*_ONNX, "profile.json"),
         outputs=("check.json", "metrics.json"),
         external=_budget,
         after_all=True,
+        still_published=deploying.is_published,
     ),
     Stage(
         "report",

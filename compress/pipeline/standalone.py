@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from compress.artifact import require_file, write_json
+from compress.artifact import require_file, require_target, write_json
 from compress.errors import CompressError, DataError
 from compress.pipeline.context import Reporter, RunContext, Silence
-from compress.recipe import ExportSettings, PruneSettings, QuantizeSettings, load_recipe
+from compress.recipe import ExportSettings, PruneSettings, QuantizeSettings, load_recipe, validate
 
 
 def train_file(recipe_path: Path, target: Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -27,6 +27,7 @@ def train_file(recipe_path: Path, target: Path, *, reporter: Reporter | None = N
     """
     from compress.pipeline.learning import train_to
 
+    require_target(target)
     state = target.with_name(target.name + ".state")
     figures = train_to(_context(recipe_path, reporter), target, state)
     state.unlink(missing_ok=True)
@@ -36,7 +37,7 @@ def train_file(recipe_path: Path, target: Path, *, reporter: Reporter | None = N
 def prune_file(
     source: Path,
     target: Path,
-    settings: PruneSettings | None = None,
+    settings: dict[str, Any] | None = None,
     *,
     recipe_path: Path | None = None,
     plan_path: Path | None = None,
@@ -47,7 +48,7 @@ def prune_file(
     Args:
         source: a checkpoint that `compress train` or a run wrote.
         target: the compacted checkpoint to write.
-        settings: what goes; default: the recipe's.
+        settings: keys of [prune]; the others are the recipe's, or have their defaults.
         recipe_path: where samples come from, for methods that look at data.
         plan_path: where to write the plan, if wanted.
         reporter: who is told how it goes on.
@@ -65,14 +66,16 @@ def prune_file(
     from compress.train.checkpoint import load_checkpoint, save_checkpoint
 
     context = _context(recipe_path, reporter) if recipe_path is not None else None
-    if settings is None and context is None:
+    if not settings and context is None:
         raise CompressError("nothing says what to prune", next_step="give --method and --ratio, or --recipe")
-    chosen = settings or context.recipe.prune if context else settings
+    given = context.recipe.prune.model_dump(exclude_unset=True) if context else {}
+    chosen = validate({**given, **(settings or {})}, PruneSettings, "options")
+    require_target(target)
     loaded = load_checkpoint(require_file(source, "checkpoint"))
     result = prune(
         loaded.model,
         loaded.spec.input_shape,
-        chosen or PruneSettings(),
+        chosen,
         training_samples(context) if context else None,
         seed=context.recipe.seed if context else 0,
         progress=(reporter or Silence()).progress,

@@ -1,0 +1,72 @@
+"""What can be known to be wrong before the first hour of training is spent."""
+
+from __future__ import annotations
+
+import torch
+
+from compress.architectures import build_network
+from compress.artifact import require_target
+from compress.check import MODEL_NAME
+from compress.errors import CompressError, RecipeError, suggestion
+from compress.pipeline.context import RunContext
+from compress.pipeline.deploying import budget_path
+from compress.pipeline.learning import network_spec
+from compress.profiling.device import open_device
+from compress.prune.criteria import criteria
+from compress.prune.options import build
+from compress.prune.regularizers import regularizers
+from compress.prune.search import searches
+from compress.recipe import PruneSettings, load_budget
+from compress.torch_graph import trace_network
+from compress.train.placement import torch_device
+
+
+def preflight(context: RunContext, *, training: bool) -> None:
+    """Looks up every name that a later stage will need, reads the budget, and tries the export folder.
+
+    Args:
+        context: the run.
+        training: whether the first training lies ahead: then the network, with fresh weights, is traced as well.
+
+    Raises:
+        CompressError: if a method, a device or a file is unknown, or a knob does not fit.
+        DataError: if there are no such data, where the network needs them.
+        NetworkError: if the network cannot be built or exported.
+        MachineError: if a GPU is asked for and absent, or the export folder cannot be written.
+    """
+    recipe = context.recipe
+    if recipe.model.network.endswith(".py"):
+        raise RecipeError(
+            f"model.network {recipe.model.network!r} names a file alone",
+            next_step=f"name its function too, e.g. '{recipe.model.network}:build'",
+        )
+    _check_method(recipe.prune)
+    for settings in (recipe.train, recipe.sparsify, recipe.retrain):
+        if settings is None:
+            continue
+        torch_device(settings.device)
+        if settings.regularizer is not None:
+            build(regularizers, settings.regularizer.name, settings.regularizer.options)
+    distill = recipe.retrain.distill
+    if distill is not None and distill.checkpoint is not None:
+        context.find(distill.checkpoint, "teacher's checkpoint")
+    open_device(recipe.profile.device)
+    budget = budget_path(context)
+    if budget is not None:
+        load_budget(budget)
+    require_target(context.export_folder / MODEL_NAME)
+    if training and recipe.train is not None:
+        # Fresh weights are drawn only to be dropped: that must not move the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            spec = network_spec(context, recipe.model.network, recipe.model.arguments)
+            trace_network(build_network(spec), spec.input_shape)
+
+
+def _check_method(settings: PruneSettings) -> None:
+    name = settings.method
+    if name in criteria:
+        build(criteria, name, settings.options)
+    elif name in searches:
+        build(searches, name, settings.options)
+    else:
+        raise CompressError(f"unknown method {name!r}", next_step=suggestion(name, [*criteria, *searches]))
