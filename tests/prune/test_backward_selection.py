@@ -200,11 +200,11 @@ class InPlace(nn.Module):
     def __init__(self):
         super().__init__()
         self.a, self.b, self.c = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
-        self.double = Doubled()
+        self.twice = Doubled()
 
     def forward(self, x):
         x = self.a(x)
-        y = self.b(self.double(x))
+        y = self.b(self.twice(x))
         return self.c(y.add_(1) + x)
 
 
