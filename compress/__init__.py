@@ -1,3 +1,31 @@
-"""compress: from a trained network to a budgeted, proven, measured artefact on an embedded target."""
+"""compress: from a trained network to a budgeted, proven, measured artefact on an embedded target.
+
+The verbs, each imported when it is first used: `run`, `prune`, `export`, `rewrite`, `quantize`, `profile`, `check`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "check", "export", "profile", "prune", "quantize", "rewrite", "run"]
+
+if TYPE_CHECKING:
+    from compress.check import check as check
+    from compress.export import export as export
+    from compress.pipeline import run as run
+    from compress.profiling import profile as profile
+    from compress.prune import prune as prune
+    from compress.quantize import quantize as quantize
+    from compress.rewrite import rewrite as rewrite
+
+_HOMES = {"run": "compress.pipeline", "profile": "compress.profiling"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'compress' has no attribute {name!r}")
+    module = importlib.import_module(_HOMES.get(name, f"compress.{name}"))
+    return getattr(module, name) if name in _HOMES else module

@@ -13,7 +13,8 @@ from compress.errors import NetworkError
 from compress.onnx_io.file import strip_metadata, write_model
 from compress.onnx_io.session import session
 from compress.recipe import ExportSettings
-from compress.torch_graph import to_onnx
+from compress.torch_graph import evaluating, to_onnx
+from compress.verbs import callable_module
 
 # Largest difference that two orders of float32 summation give, relative to the larger of 1 and the largest output.
 _TOLERANCE = 1e-5
@@ -69,12 +70,18 @@ def _parity(
 ) -> float:
     generator = np.random.default_rng(seed)
     images = generator.standard_normal((3 if settings.dynamic_batch else 1, *input_shape)).astype(np.float32)
-    training = network.training
-    network.eval()
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(images)).numpy()
-    network.train(training)
+    with evaluating(network), torch.inference_mode():
+        output = network(torch.from_numpy(images))
+    if not isinstance(output, torch.Tensor):
+        raise NetworkError("the network must return one tensor", got=f"a {type(output).__name__}")
+    expected = output.numpy()
     found = session(data).run(None, {"input": images})[0]
+    if found.shape != expected.shape:
+        raise NetworkError(
+            "the exported network gives another shape than the torch network",
+            got=f"{found.shape}, torch {expected.shape}",
+            next_step="look for sizes that forward() takes from the example input",
+        )
     difference = float(np.abs(expected - found).max())
     if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise NetworkError(
@@ -83,3 +90,6 @@ def _parity(
             next_step="look for operations that depend on the example input, such as Python branches on values",
         )
     return difference
+
+
+callable_module(__name__, export)

@@ -2,6 +2,7 @@
 
 from compress.check.metrics import BASELINE_NAME, METRICS_NAME
 from compress.check.verb import BUDGET_NAME, MODEL_NAME, CheckResult, Facts, Row, check, measure
+from compress.verbs import callable_module
 
 __all__ = [
     "BASELINE_NAME",
@@ -14,3 +15,5 @@ __all__ = [
     "check",
     "measure",
 ]
+
+callable_module(__name__, check)

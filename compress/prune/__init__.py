@@ -9,6 +9,7 @@ from compress.prune.driver import PruneResult, prune
 from compress.prune.masks import ChannelMask
 from compress.prune.problem import PruningProblem
 from compress.prune.weights import prepare_weights
+from compress.verbs import callable_module
 
 __all__ = [
     "ChannelMask",
@@ -20,3 +21,5 @@ __all__ = [
     "prepare_weights",
     "prune",
 ]
+
+callable_module(__name__, prune)

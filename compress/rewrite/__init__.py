@@ -1,5 +1,8 @@
 """Rewriting ONNX graphs so that dead channels are really gone. The only part that imports onnx_graphsurgeon."""
 
 from compress.rewrite.verb import RewriteResult, rewrite, rewrite_file
+from compress.verbs import callable_module
 
 __all__ = ["RewriteResult", "rewrite", "rewrite_file"]
+
+callable_module(__name__, rewrite)
