@@ -52,7 +52,7 @@ def to_onnx(
     """
     example = torch.zeros(2 if dynamic_batch else 1, *input_shape)
     shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
-    with _evaluating(network), _quiet():
+    with evaluating(network), _quiet():
         try:
             program = torch.onnx.export(
                 network,
@@ -101,7 +101,7 @@ def trace_network(network: nn.Module, input_shape: tuple[int, ...]) -> TracedNet
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Puts a network into evaluation mode on the CPU's terms, and each module back into its own mode afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

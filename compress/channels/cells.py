@@ -15,19 +15,22 @@ from compress.channels.graph import Array, Node, Shape
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
+_ABSENT = np.zeros(0, np.float32)
+
 
 def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array]) -> None:
     """Sets the first output's value to `function` of the inputs' values, where they are known.
 
-    An input that is not known enters as NaN; integers have none, so they must all be known.
+    An input that is not known enters as NaN, an absent one as an empty array. Integers and truth values have no NaN:
+    they must all be known, and a result of that kind is known only where no NaN has entered.
     """
     known = [name for name in node.inputs if name]
-    values = [trace.examples.get(name, trace.values.get(name)) for name in known]
-    present = [value for value in values if value is not None]
+    values = [trace.examples.get(name, trace.values.get(name)) if name else _ABSENT for name in node.inputs]
+    present = [value for value in values if value is not None and value is not _ABSENT]
     if not present:
         return
     floats = [value for value in present if value.dtype.kind == "f"]
-    if len(present) < len(values) and not floats:
+    if any(value is None for value in values) and not floats:
         return
     rank = len(trace.graph.shapes[node.outputs[0]])
     filled = [value if value is not None else np.full((1,) * rank, np.nan, floats[0].dtype) for value in values]
@@ -37,6 +40,8 @@ def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array]) 
         except (ValueError, TypeError, KeyError):
             # The function does not hold for these values (an unknown element type, a cast of NaN): unknown it stays.
             return
+    if result.dtype.kind != "f" and any(np.isnan(value).any() for value in filled if value.dtype.kind == "f"):
+        return
     store(node.outputs[0], result, trace, example=any(name in trace.examples for name in known))
 
 

@@ -33,11 +33,20 @@ class Plan:
         return cls({n: {a: tuple(map(int, index)) for a, index in axes.items()} for n, axes in found.items() if axes})
 
     def then(self, later: Plan) -> Plan:
-        """Returns the plan that does this one and then `later`, whose indices count in what this one leaves."""
+        """Returns the plan that does this one and then `later`, whose indices count in what this one leaves.
+
+        Raises:
+            ModelFileError: if `later` names a position that this one does not leave.
+        """
         keep = {name: dict(axes) for name, axes in self.keep.items()}
         for name, axes in later.keep.items():
             mine = keep.setdefault(name, {})
             for axis, index in axes.items():
+                if axis in mine and index and index[-1] >= len(mine[axis]):
+                    raise ModelFileError(
+                        f"the second plan does not fit what the first leaves of parameter {name!r}",
+                        got=f"position {index[-1]} of {len(mine[axis])} on axis {axis}",
+                    )
                 mine[axis] = tuple(mine[axis][i] for i in index) if axis in mine else tuple(index)
         return Plan(keep, self.model_sha256)
 
@@ -69,7 +78,7 @@ class Plan:
         """
         try:
             keep = {
-                str(name): {int(axis): _ascending(index) for axis, index in axes.items()}
+                str(name): {_axis(axis): _ascending(index) for axis, index in axes.items()}
                 for name, axes in value["keep"].items()
             }
             return cls(keep, value.get("model_sha256"))
@@ -78,7 +87,14 @@ class Plan:
 
 
 def _ascending(index: Any) -> tuple[int, ...]:
-    kept = tuple(int(i) for i in index)
-    if any(b <= a for a, b in pairwise(kept)) or (kept and kept[0] < 0):
-        raise ValueError("indices must ascend")
-    return kept
+    if not isinstance(index, list) or not all(type(i) is int for i in index):
+        raise TypeError("indices must be a list of whole numbers")
+    if not index or index[0] < 0 or any(b <= a for a, b in pairwise(index)):
+        raise ValueError("indices must ascend from 0 or above, and at least one must remain")
+    return tuple(index)
+
+
+def _axis(text: Any) -> int:
+    if int(text) < 0:
+        raise ValueError("axes count from 0")
+    return int(text)

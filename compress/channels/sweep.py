@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,11 +18,13 @@ class Kept:
     Args:
         trace: what is known of the graph.
         dead: for each atom, whether it goes.
+        restored: atoms that nothing needs and that stay all the same, with the reason.
     """
 
-    def __init__(self, trace: Trace, dead: Array) -> None:
+    def __init__(self, trace: Trace, dead: Array, restored: Sequence[tuple[Array, str]] = ()) -> None:
         self.trace = trace
         self.dead = dead
+        self.restored = tuple(restored)
 
     def mask(self, name: str, axis: int) -> Array:
         """Returns which positions of an axis remain. Shape: (size of the axis,)."""
@@ -79,12 +81,12 @@ def sweep(trace: Trace) -> Kept:
     for name, cells in trace.needs.items():
         for factor in labels.of(name):
             live[factor[_over(cells, factor)]] = True
-    return Kept(trace, _sliceable(labels, live))
+    return Kept(trace, *_sliceable(labels, live))
 
 
 def keep_only(trace: Trace, live: Array) -> Kept:
     """Returns what remains if the atoms marked in `live`, and all that is tied to them, stay."""
-    return Kept(trace, _sliceable(trace.labels, live.copy()))
+    return Kept(trace, *_sliceable(trace.labels, live.copy()))
 
 
 def _over(cells: Array, factor: Array) -> Array:
@@ -93,36 +95,42 @@ def _over(cells: Array, factor: Array) -> Array:
     return np.broadcast_to(cells.any(axis=others, keepdims=True), factor.shape)
 
 
-def _sliceable(labels: Labels, live: Array) -> Array:
-    """Shrinks the dead set until what goes is whole classes and whole slices, and no axis goes entirely."""
+def _sliceable(labels: Labels, live: Array) -> tuple[Array, list[tuple[Array, str]]]:
+    """Shrinks the dead set until what goes is whole classes and whole slices, and no axis goes entirely.
+
+    Returns:
+        the dead atoms, and those that had to come back, with the reason.
+    """
     classes = labels.classes()
+    restored: list[tuple[Array, str]] = []
     factors = _unique(factor for factors in labels.factors.values() for factor in factors)
     while True:
         alive = np.zeros(labels.atom_count, dtype=bool)
         alive[classes[live]] = True
         dead = ~alive[classes]
-        revived = [_not_sliceable(dead[factor], factor) for factor in factors]
-        atoms = np.concatenate([*revived, np.zeros(0, dtype=np.int64)])
-        if atoms.size == 0:
-            return dead
+        revived = [found for factor in factors if (found := _not_sliceable(dead[factor], factor)) is not None]
+        if not revived:
+            return dead, restored
+        restored += revived
         live = ~dead
-        live[atoms.astype(np.int64)] = True
+        for atoms, _ in revived:
+            live[atoms] = True
 
 
-def _not_sliceable(dead: Array, factor: Array) -> Array:
-    """Returns the atoms of a factor that must come back."""
-    if not dead.any():
-        return np.zeros(0, dtype=np.int64)
-    if dead.all():
-        # At least one position of each axis stays: the first.
-        return factor.reshape(-1)[:1]
+def _not_sliceable(dead: Array, factor: Array) -> tuple[Array, str] | None:
+    """Returns the atoms of a factor that must come back, and why; None if all that is dead can go."""
     axes = coverage(factor)
+    if not dead.any():
+        return None
+    if dead.all():
+        return factor.reshape(-1)[:1], "a tensor keeps at least one channel"
     if len(axes) == 1:
-        return np.zeros(0, dtype=np.int64)
+        return None
     sliced = np.zeros(dead.shape, dtype=bool)
     for axis in axes:
         sliced |= dead.all(axis=tuple(a for a in range(dead.ndim) if a != axis), keepdims=True)
-    return factor[dead & ~sliced]
+    stuck = factor[dead & ~sliced]
+    return (stuck, "only whole slices can go, and other channels of its slice are needed") if stuck.size else None
 
 
 def _unique(factors: Iterable[Array]) -> list[Array]:

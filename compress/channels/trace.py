@@ -7,6 +7,7 @@ None of the three changes the graph.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -49,8 +50,26 @@ class Trace:
     def rule(self, node: Node) -> Rule:
         """Returns the rule of a node; what no rule knows is opaque."""
         found = rules.find(node.key)
-        shaped = all(name in self.graph.shapes for name in (*node.inputs, *node.outputs) if name)
-        return found if found is not None and shaped and not node.captured else _OPAQUE
+        return _OPAQUE if found is None or self.obstacle(node) else found
+
+    def obstacle(self, node: Node) -> str | None:
+        """Returns why no rule speaks for a node, or None if one does."""
+        found = rules.find(node.key)
+        if found is None or node.captured:
+            return f"operator {node.key} has no rule"
+        hidden = [name for name in (*node.inputs, *node.outputs) if name and name not in self.graph.shapes]
+        if hidden:
+            return f"the shape of {hidden[0]!r} is not known"
+        beside = [name for name in node.outputs[1:] if name in self._read] if not found.several_outputs else []
+        if beside or not any(node.outputs[:1]):
+            return f"operator {node.key} has no rule for its output {(beside or node.outputs)[-1]!r}"
+        return None
+
+    @cached_property
+    def _read(self) -> frozenset[str]:
+        """The tensors that something reads."""
+        inner = (name for node in self.graph.nodes for name in (*node.inputs, *node.captured))
+        return frozenset((*inner, *self.graph.outputs))
 
     def integers(self, name: str) -> Array | None:
         """Returns the value of an integer tensor (a shape, an index), or None if it is not known."""
@@ -78,8 +97,9 @@ class Trace:
                 self._nonzero[name] = value != 0
             else:
                 magnitude = np.abs(value)
-                # An all-zero tensor has no scale: nothing in it is nonzero. NaN compares false, so it is asked for.
-                self._nonzero[name] = (magnitude > self.epsilon * magnitude.max(initial=0)) | np.isnan(value)
+                # An all-zero tensor has no scale: nothing in it is nonzero. NaN and infinity give no scale either.
+                scale = magnitude.max(initial=0, where=np.isfinite(value))
+                self._nonzero[name] = (magnitude > self.epsilon * scale) | np.isnan(value)
         return self._nonzero[name]
 
     def need(self, name: str, cells: Array) -> None:
@@ -118,7 +138,7 @@ def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True) -> Trace:
     result = Trace(graph, labels, epsilon=epsilon, fold=fold, values=dict(graph.constants))
     _evaluate(result)
     for node in graph.nodes:
-        if result.rule(node) is _OPAQUE:
+        if rules.find(node.key) is None:
             result.unknown[node.key] = result.unknown.get(node.key, 0) + 1
     for name in graph.constants:
         # Every constant has its atoms from the start, whether or not a node reads it.

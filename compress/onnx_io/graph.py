@@ -58,10 +58,14 @@ def _folded(graph: Graph) -> Graph:
     found = {
         name: np.array(value, order="C")
         for name, value in known_values(graph, _seeds(graph)).items()
-        if value.size <= _FOLDED and name not in graph.outputs
+        if value.size <= _FOLDED and name not in graph.outputs and not any(graph.dynamic.get(name, ()))
     }
-    nodes = tuple(node for node in graph.nodes if not all(output in found for output in node.outputs if output))
-    return dataclasses.replace(graph, nodes=nodes, constants={**graph.constants, **found})
+    # A node goes as a whole or not at all.
+    gone = [node for node in graph.nodes if all(output in found for output in node.outputs if output)]
+    leaving = {id(node) for node in gone}
+    nodes = tuple(node for node in graph.nodes if id(node) not in leaving)
+    results = {output: found[output] for node in gone for output in node.outputs if output}
+    return dataclasses.replace(graph, nodes=nodes, constants={**graph.constants, **results})
 
 
 def _seeds(graph: Graph) -> dict[str, Array]:

@@ -8,8 +8,12 @@ import numpy as np
 
 from compress.channels.cells import only_axis
 from compress.channels.graph import Array
+from compress.channels.labels import STAYS
 from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
+
+_NEEDED = ("", "added to channels that are needed, or read where padding shows it")
+_ALONE = ("", "a tensor keeps at least one channel")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ def blocked_channels(trace: Trace) -> list[Blocked]:
     kept = sweep(trace)
     classes = trace.labels.classes()
     pinned: dict[int, tuple[str, str]] = {}
+    for atoms, reason in kept.restored:
+        pinned |= {int(unit): ("", reason) for unit in classes[atoms]}
     for pin in reversed(trace.labels.pins):
         for atom in pin.atoms:
             pinned[int(classes[atom])] = (pin.node, pin.reason)
@@ -58,6 +64,6 @@ def blocked_channels(trace: Trace) -> list[Blocked]:
 def _reasons(idle: Array, pinned: dict[int, tuple[str, str]]) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
     for unit in np.asarray(idle):
-        reason = pinned.get(int(unit), ("", "added to channels that are needed, or read where padding shows it"))
+        reason = pinned.get(int(unit), _ALONE if unit == STAYS else _NEEDED)
         counts[reason] = counts.get(reason, 0) + 1
     return counts

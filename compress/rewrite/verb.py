@@ -12,7 +12,6 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
 from compress.channels.trace import trace
-from compress.errors import ModelFileError
 from compress.onnx_io.cost import onnx_cost
 from compress.onnx_io.file import read_model, strip_metadata, write_model
 from compress.onnx_io.graph import channel_graph
@@ -21,6 +20,11 @@ from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
 from compress.rewrite.proof import Proof, prove
+
+
+class _PassError(Exception):
+    """A pass that has failed, or passes that undo each other."""
+
 
 _ROUNDS = 20  # a model that still changes after so many rounds has found a fault in a pass
 
@@ -114,17 +118,26 @@ def _proven(
     original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings
 ) -> tuple[ModelProto, list[str], Proof]:
     """Runs the passes; where the result cannot be proven, leaves out the pass that is to blame."""
-    result, notes = _fixpoint(original, chosen, settings)
-    proof = prove(original, result, tolerance=settings.tolerance)
+    result, notes, proof = _attempt(original, chosen, settings)
     if proof.holds:
         return result, notes, proof
     for blamed in reversed(chosen):
         rest = [one for one in chosen if one is not blamed]
-        candidate, candidate_notes = _fixpoint(original, rest, settings)
-        again = prove(original, candidate, tolerance=settings.tolerance)
+        candidate, candidate_notes, again = _attempt(original, rest, settings)
         if again.holds:
             return candidate, [*candidate_notes, f"pass {blamed.name} left out: {proof.reason}"], again
     return original, [f"the original is kept: {proof.reason}"], Proof(False, reason=proof.reason)
+
+
+def _attempt(
+    original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings
+) -> tuple[ModelProto, list[str], Proof]:
+    """Runs the passes and compares; a pass that fails proves nothing, and says why."""
+    try:
+        result, notes = _fixpoint(original, chosen, settings)
+    except _PassError as error:
+        return original, [], Proof(False, reason=str(error))
+    return result, notes, prove(original, result, tolerance=settings.tolerance)
 
 
 def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings) -> tuple[ModelProto, list[str]]:
@@ -133,14 +146,19 @@ def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSet
         changed = False
         for one in chosen:
             graph = gs.import_onnx(model)
-            found = one.run(graph, trace(channel_graph(model), epsilon=settings.epsilon))
+            known = trace(channel_graph(model), epsilon=settings.epsilon)
+            try:
+                found = one.run(graph, known)
+                rewritten = _exported(graph, original) if found else model
+            except Exception as error:  # a fault of one pass must not cost the user what the others do
+                raise _PassError(f"pass {one.name} fails: {type(error).__name__}: {error}") from error
             if found:
                 changed = True
                 notes += found
-                model = _exported(graph, original)
+                model = rewritten
         if not changed:
             return model, notes
-    raise ModelFileError(f"the rewrite did not settle after {_ROUNDS} rounds", next_step="report this model")
+    raise _PassError(f"it did not settle after {_ROUNDS} rounds")
 
 
 def _exported(graph: gs.Graph, original: ModelProto) -> ModelProto:

@@ -1,4 +1,4 @@
-"""Operators that pick, join or repeat positions along one axis: Concat, Split, Slice, Gather, Pad, Expand, Tile."""
+"""Operators that pick, join or repeat positions along one axis: Concat, Split, Slice, Gather, Pad, Expand."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class Segment:
 class AlongAxis(Rule):
     """An operator each of whose outputs is a row of segments along one axis; the other axes pass."""
 
+    several_outputs = True
+
     @abstractmethod
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         """Returns the axis and the segments of each output; None if they are not known."""
@@ -65,11 +67,13 @@ class AlongAxis(Rule):
             known = [part for part in parts if part is not None]
             if not name or not known or (len(known) < len(parts) and known[0].dtype.kind != "f"):
                 continue
+            sourced = [p for p, s in zip(parts, segments, strict=True) if p is not None and s.source is not None]
             sizes = [segment.positions.size for segment in segments]
             if len(parts) == 1 and known[0].shape[axis] == 1:
                 store(name, known[0], trace, example=example)
                 continue
-            store(name, _concatenate(parts, sizes, axis, known[0].dtype), trace, example=example)
+            dtype = (sourced or known)[0].dtype
+            store(name, _concatenate(parts, sizes, axis, dtype), trace, example=example)
 
     def need(self, node: Node, trace: Trace) -> None:
         found = self.segments(node, trace)
@@ -128,7 +132,7 @@ def _concatenate(parts: list[Array | None], sizes: list[int], axis: int, dtype: 
     for part, size in zip(filled, sizes, strict=True):
         target = [size if a == axis else common[a] for a in range(rank)]
         shaped.append(np.broadcast_to(part, target))
-    return np.concatenate(shaped, axis=axis)
+    return np.concatenate(shaped, axis=axis).astype(dtype)
 
 
 def _scatter(part: Array, segment: Segment, axis: int, trace: Trace) -> Array:
@@ -166,9 +170,9 @@ class Splitting(AlongAxis):
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         axis = int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])
-        if not kept.changed(node.input(0)):
-            return None
         sizes = as_array([kept.count(name, axis) for name in node.outputs])
+        if all(size == trace.graph.shapes[name][axis] for name, size in zip(node.outputs, sizes, strict=True)):
+            return None
         if trace.graph.opset < 13:
             return NodeEdit(attributes={"split": [int(size) for size in sizes]})
         return NodeEdit(attributes={"num_outputs": None}, inputs={1: sizes})
@@ -181,9 +185,9 @@ class Slicing(AlongAxis):
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         x = node.input(0)
         shape = trace.graph.shapes[x]
-        ranges = self._ranges(node, trace)
-        if ranges is None:
+        if self._bounds(node, trace) is None:
             return None
+        ranges = self._ranges(node, trace)
         held = {axis for factor in trace.labels.of(x) for axis in coverage(factor)}
         value = trace.examples.get(x, trace.values.get(x))
         if value is not None:
@@ -196,57 +200,59 @@ class Slicing(AlongAxis):
 
     def label(self, node: Node, trace: Trace) -> None:
         super().label(node, trace)
+        x = node.input(0)
         for axis, positions in (self._ranges(node, trace) or {}).items():
+            whole = len(positions) == trace.graph.shapes[x][axis]
             if positions.step != 1 and len(positions) > 1:
-                trace.labels.pin_axes(node.input(0), (axis,), node, "it is sliced with a step")
+                trace.labels.pin_axes(x, (axis,), node, "it is sliced with a step")
+            elif trace.graph.is_dynamic(x, axis) and not whole:
+                trace.labels.pin_axes(x, (axis,), node, "it is sliced, and its size is a symbolic one")
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         x = node.input(0)
-        ranges = self._ranges(node, trace)
-        if not kept.changed(x) or ranges is None:
+        bounds = self._bounds(node, trace)
+        if not kept.changed(x) or bounds is None:
             return None
-        starts, ends, axes = [], [], sorted(ranges)
-        moved = False
-        for axis in axes:
-            mask, positions = kept.mask(x, axis), ranges[axis]
+        starts, ends, axes, _ = (bound.copy() for bound in bounds)
+        moved = np.zeros(len(starts), dtype=bool)
+        for index, positions in enumerate(self._ranges(node, trace).values()):
+            mask = kept.mask(x, int(axes[index]))
+            # The other axes keep their bounds as they are written: these may hold for any size.
             if mask.all() or len(positions) == len(mask):
-                starts.append(positions.start)
-                ends.append(positions.stop if positions.stop >= 0 else -(2**31))
-                if len(positions) == len(mask) and positions.step == 1:
-                    # The whole axis, whatever its size: also where that is symbolic.
-                    starts[-1], ends[-1] = 0, 2**31
                 continue
-            moved = True
-            first = int(mask[: positions.start].sum())
-            starts.append(first)
-            ends.append(first + int(mask[positions.start : positions.stop].sum()))
-        if not moved:
-            return None
-        if any(trace.graph.is_dynamic(x, axis) and starts[i] != 0 for i, axis in enumerate(axes)):
-            return None
+            moved[index] = True
+            starts[index] = mask[: positions.start].sum()
+            ends[index] = starts[index] + mask[positions.start : positions.stop].sum()
         if trace.graph.opset < 10:
-            return NodeEdit(attributes={"starts": starts, "ends": ends, "axes": axes})
-        steps = as_array([ranges[axis].step for axis in axes])
-        return NodeEdit(inputs={1: as_array(starts), 2: as_array(ends), 3: as_array(axes), 4: steps})
+            return NodeEdit(attributes={"starts": starts.tolist(), "ends": ends.tolist()}) if moved.any() else None
+        return NodeEdit.joined(kept.override(node, 1, moved, starts), kept.override(node, 2, moved, ends))
 
-    def _ranges(self, node: Node, trace: Trace) -> dict[int, range] | None:
-        shape = trace.graph.shapes[node.input(0)]
+    def _bounds(self, node: Node, trace: Trace) -> tuple[Array, Array, Array, Array] | None:
+        """Returns starts, ends, axes and steps, as they are written; None if they are not known."""
         if trace.graph.opset < 10:
             starts, ends = as_array(node.attributes["starts"]), as_array(node.attributes["ends"])
-            axes = as_array(node.attributes.get("axes", range(len(starts))))
-            steps = np.ones(len(starts), dtype=np.int64)
+            axes, steps = node.attributes.get("axes"), None
         else:
             given = [trace.integers(node.input(index)) for index in (1, 2, 3, 4)]
             if any(value is None and node.input(index) for index, value in enumerate(given, start=1)):
                 return None
-            starts, ends = as_array(given[0]), as_array(given[1])
-            axes = as_array(range(len(starts)) if given[2] is None else given[2])
-            steps = np.ones(len(starts), dtype=np.int64) if given[3] is None else as_array(given[3])
-        ranges = {}
-        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-            size = shape[int(axis)]
-            ranges[int(axis) % len(shape)] = range(*slice(int(start), int(end), int(step)).indices(size))
-        return ranges
+            starts, ends, axes, steps = as_array(given[0]), as_array(given[1]), given[2], given[3]
+        count = len(starts)
+        return (
+            starts,
+            ends,
+            as_array(range(count) if axes is None else axes),
+            as_array([1] * count if steps is None else steps),
+        )
+
+    def _ranges(self, node: Node, trace: Trace) -> dict[int, range]:
+        """Returns the positions picked of each axis that is sliced, in the order of `_bounds`."""
+        shape = trace.graph.shapes[node.input(0)]
+        bounds = self._bounds(node, trace)
+        return {
+            int(axis) % len(shape): range(*slice(int(start), int(end), int(step)).indices(shape[int(axis)]))
+            for start, end, axis, step in (zip(*bounds, strict=True) if bounds is not None else ())
+        }
 
 
 @rule("Gather")
@@ -271,7 +277,8 @@ class Gathering(Rule):
             return
         size = trace.graph.shapes[names[0]][axis]
         full = np.broadcast_to(value, tuple(size if a == axis else n for a, n in enumerate(value.shape)))
-        result = full.take(index.reshape(trace.graph.shapes[names[1]]).astype(np.int64), axis=axis, mode="wrap")
+        positions = np.broadcast_to(index, trace.graph.shapes[names[1]]).astype(np.int64)
+        result = full.take(positions, axis=axis, mode="wrap")
         store(node.outputs[0], result, trace, example=any(name in trace.examples for name in names))
 
     def need(self, node: Node, trace: Trace) -> None:

@@ -28,9 +28,24 @@ class NodeEdit:
     inputs: Mapping[int, Array | None] = field(default_factory=dict)
     overrides: Mapping[int, tuple[Array, Array]] = field(default_factory=dict)
 
+    @staticmethod
+    def joined(*edits: NodeEdit | None) -> NodeEdit | None:
+        """Returns one edit that does all of `edits`, None if there are none; they touch different inputs."""
+        merged: dict[str, dict[Any, Any]] = {"attributes": {}, "inputs": {}, "overrides": {}}
+        for edit in edits:
+            for part, values in merged.items() if edit is not None else ():
+                values.update(getattr(edit, part))
+        return NodeEdit(**merged) if any(merged.values()) else None
+
 
 class Rule(ABC):
-    """How one operator family carries channels. A rule has no state of its own."""
+    """How one operator family carries channels. A rule has no state of its own.
+
+    Attributes:
+        several_outputs: whether the rule speaks for all outputs; else a node whose further outputs are read is opaque.
+    """
+
+    several_outputs = False
 
     @abstractmethod
     def label(self, node: Node, trace: Trace) -> None:
@@ -51,6 +66,14 @@ class Rule(ABC):
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what each output channel gains once constant input channels are gone, or None. Shape: (O,)."""
         return None
+
+
+def pads(node: Node) -> bool:
+    """Tells whether a convolution or a pooling reads beyond its input."""
+    automatic = node.attributes.get("auto_pad", "NOTSET")
+    automatic = automatic.decode() if isinstance(automatic, bytes) else automatic
+    explicit = automatic == "NOTSET" and any(node.attributes.get("pads", ()))
+    return bool(explicit or automatic.startswith("SAME") or node.attributes.get("ceil_mode", 0))
 
 
 def output_shape(node: Node, trace: Trace) -> Shape:

@@ -10,7 +10,7 @@ from compress.channels.cells import only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule
+from compress.channels.rules.base import NodeEdit, Rule, pads
 
 if TYPE_CHECKING:
     from compress.channels.sweep import Kept
@@ -55,7 +55,7 @@ class Convolution(Rule):
         bias = self._bias(node, trace, weight.shape[0])
         if bias is None:
             return
-        inputs, padding = self._inputs(node, trace), self._pads(node)
+        inputs, padding = self._inputs(node, trace), pads(node)
         unknown = np.isnan(inputs) | (padding & (inputs != 0))
         reads = self._reads(node, trace)
         varies = (reads & unknown[None, :]).any(axis=1)
@@ -78,7 +78,7 @@ class Convolution(Rule):
         wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
         used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
         trace.need(x, on_axis(used, 1, rank))
-        if self._pads(node) or not trace.fold:
+        if pads(node) or not trace.fold:
             # A constant beside zero padding is not the same everywhere, so no bias can stand for it.
             inputs = self._inputs(node, trace)
             trace.keep(x, on_axis(used & ~np.isnan(inputs) & (inputs != 0), 1, rank))
@@ -134,8 +134,3 @@ class Convolution(Rule):
         index = np.arange(groups)
         full[index, :, index, :] = matrix.reshape(groups, outputs // groups, per_group)
         return full.reshape(outputs, groups * per_group)
-
-    def _pads(self, node: Node) -> bool:
-        automatic = node.attributes.get("auto_pad", "NOTSET")
-        automatic = automatic.decode() if isinstance(automatic, bytes) else automatic
-        return automatic.startswith("SAME") or any(node.attributes.get("pads", ()))

@@ -78,10 +78,15 @@ def _clip(values: list[Array], attributes: Mapping[str, Any]) -> Array:
 
 
 def _cast(values: list[Array], attributes: Mapping[str, Any]) -> Array:
-    dtype = DTYPES[int(attributes["to"])]
-    if values[0].dtype.kind == "f" and np.dtype(dtype).kind != "f" and np.isnan(values[0]).any():
-        raise ValueError("an unknown value has no integer counterpart")
-    return values[0].astype(dtype)
+    return values[0].astype(DTYPES[int(attributes["to"])])
+
+
+def _where(values: list[Array], _: Mapping[str, Any]) -> Array:
+    condition, chosen, other = values
+    if condition.dtype.kind != "f":
+        return np.where(condition, chosen, other)
+    # The condition is not known: the result is, where both sides agree.
+    return np.where(chosen == other, chosen, np.asarray(np.nan, chosen.dtype))
 
 
 def _gelu(values: list[Array], attributes: Mapping[str, Any]) -> Array:
@@ -173,10 +178,10 @@ _FUNCTIONS: dict[str, Function] = {
     "Sum": _reduce(np.add),
     "Tanh": _unary(np.tanh),
     "ThresholdedRelu": lambda values, a: np.where(values[0] <= a.get("alpha", 1.0), 0 * values[0], values[0]),
-    "Where": lambda values, _: np.where(values[0], values[1], values[2]),
+    "Where": _where,
 }
 for _name, _function in _FUNCTIONS.items():
     rules.register(_name)(Elementwise(_function))
 rules.register("Cast")(Elementwise(_cast))
-rules.register("CastLike")(Elementwise(lambda values, _: values[0], operands=1))
+rules.register("CastLike")(Elementwise(lambda values, _: values[0].astype(values[1].dtype), operands=1))
 rules.register("Dropout")(Elementwise(_unary(lambda x: x), operands=1))

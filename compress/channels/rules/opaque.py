@@ -19,7 +19,7 @@ class Opaque(Rule):
     def label(self, node: Node, trace: Trace) -> None:
         for name in (*node.inputs, *node.captured):
             for factor in trace.labels.of(name) if name else ():
-                trace.labels.pin(factor, node, f"operator {node.key} has no rule")
+                trace.labels.pin(factor, node, trace.obstacle(node) or "")
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         return None

@@ -10,7 +10,7 @@ from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import Factors, coverage
 from compress.channels.rules import rule, rules
-from compress.channels.rules.base import NodeEdit, Rule
+from compress.channels.rules.base import NodeEdit, Rule, pads
 
 if TYPE_CHECKING:
     from compress.channels.sweep import Kept
@@ -31,26 +31,19 @@ class Window(Rule):
         labels, x = trace.labels, node.input(0)
         labels.pin_axes(x, tuple(range(2, len(trace.graph.shapes[x]))), node, "it is a spatial axis")
         kept = tuple(f for f in labels.of(x) if max(coverage(f), default=0) < 2)
-        for output in node.outputs:
-            if output:
-                labels.factors[output] = kept
+        labels.factors[node.outputs[0]] = kept
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         value = trace.values.get(node.input(0))
         if value is None or any(size > 1 for size in value.shape[2:]):
             return
-        if self.zero_pads and node.attributes.get("count_include_pad", 0) and any(node.attributes.get("pads", ())):
+        if self.zero_pads and node.attributes.get("count_include_pad", 0) and pads(node):
             value = np.where(value == 0, value, np.asarray(np.nan, value.dtype))
         store(node.outputs[0], value, trace)
 
     def need(self, node: Node, trace: Trace) -> None:
-        x = node.input(0)
-        cells = np.zeros((1,) * len(trace.graph.shapes[x]), dtype=bool)
-        for output in node.outputs:
-            if output:
-                demand = trace.demand(output)
-                cells = cells | demand.any(axis=tuple(range(2, demand.ndim)), keepdims=True)
-        trace.need(x, np.asarray(cells))
+        demand = trace.demand(node.outputs[0])
+        trace.need(node.input(0), np.asarray(demand.any(axis=tuple(range(2, demand.ndim)), keepdims=True)))
 
 
 class Reduction(Rule):
@@ -106,15 +99,38 @@ for _name in ("GlobalAveragePool", "GlobalMaxPool"):
 
 @rule("Resize", "Upsample")
 class Resizing(Window):
-    """Interpolation over space; the channel axis keeps its size."""
+    """Interpolation over space; where the first two axes are resized as well, they stay."""
+
+    def label(self, node: Node, trace: Trace) -> None:
+        super().label(node, trace)
+        if not self._spatial(node, trace):
+            trace.labels.pin_axes(node.input(0), (0, 1), node, "it is resized")
+            trace.labels.factors[node.outputs[0]] = ()
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        # Cropping brings in values from outside.
+        cropped = node.attributes.get("coordinate_transformation_mode") in (b"tf_crop_and_resize", "tf_crop_and_resize")
+        if self._spatial(node, trace) and not cropped:
+            super().evaluate(node, trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        if self._spatial(node, trace):
+            super().need(node, trace)
+            return
+        trace.need(node.input(0), np.ones((1,) * len(trace.graph.shapes[node.input(0)]), dtype=bool))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         """Adapts the input ``sizes``; ``scales`` hold 1 for channels."""
         y = node.outputs[0]
         if not node.input(3) or not kept.changed(y):
             return None
-        after = as_array(kept.shape(y))
-        return kept.override(node, 3, after != as_array(trace.graph.shapes[y]), after)
+        before, after = as_array(trace.graph.shapes[y]), as_array(kept.shape(y))
+        axes = as_array(node.attributes.get("axes", range(len(after))))
+        return kept.override(node, 3, (after != before)[axes], after[axes])
+
+    def _spatial(self, node: Node, trace: Trace) -> bool:
+        shapes = trace.graph.shapes
+        return shapes[node.input(0)][:2] == shapes[node.outputs[0]][:2]
 
 
 rules.register("MaxPool")(Window())

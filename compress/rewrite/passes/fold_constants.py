@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, producers
+from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
 
 
@@ -21,13 +21,14 @@ class FoldConstants(Pass):
 
     def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
         """Folds; see `Pass.run`."""
-        made_by = producers(graph)
+        results = {out.name for out in graph.outputs}
         folded = 0
-        for name, value in trace.graph.constants.items():
-            node = made_by.get(name)
-            if node is None or len(node.outputs) != 1 or any(out is node.outputs[0] for out in graph.outputs):
+        for node in graph.nodes:
+            names = [out.name for out in node.outputs if out.name]
+            if not names or not all(name in trace.graph.constants and name not in results for name in names):
                 continue
-            node.outputs[0].to_constant(np.array(value, order="C"))
+            for out in [out for out in node.outputs if out.name]:
+                out.to_constant(np.array(trace.graph.constants[out.name], order="C"))
             node.outputs.clear()
             folded += 1
         return [f"{folded} constant nodes folded"] if folded else []
