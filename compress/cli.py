@@ -53,6 +53,7 @@ def run(
     Interrupted, the same command goes on; unchanged, it does nothing.
     """
     _require_torch()
+    _require_recipe(recipe)
     from compress.console import TerminalReporter, print_json, print_line
     from compress.pipeline import run as run_recipe
     from compress.report import terminal_table
@@ -73,6 +74,7 @@ def run(
 def train(recipe: RecipeFile, output: Output, as_json: Json = False) -> None:
     """Train the network of a recipe. Interrupted, the same command goes on."""
     _require_torch()
+    _require_recipe(recipe)
     from compress.console import TerminalReporter, print_json, print_line
     from compress.pipeline.standalone import train_file
 
@@ -322,7 +324,7 @@ def main() -> NoReturn:
     """Runs the command line; a user's mistake ends in one line on stderr and an exit code, never in a traceback."""
     code: int | None
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="compress", standalone_mode=False)
     except CompressError as error:
         code = _fail(str(error), error.exit_code)
     except _UsageError as error:
@@ -351,6 +353,13 @@ def _require_torch() -> None:
         raise MachineError(
             "this command needs torch, which is not installed", next_step="pip install 'compress[train]'"
         )
+
+
+def _require_recipe(path: Path) -> None:
+    """Tells a mistake in a recipe at once: torch takes seconds to import."""
+    from compress.recipe import load_recipe
+
+    load_recipe(path)
 
 
 def _shape(text: str) -> tuple[int, ...]:
