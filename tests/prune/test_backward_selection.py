@@ -92,6 +92,16 @@ def test_rejecting_early_saves_work(problem_of, monkeypatch):
     assert sum(images) < 0.8 * found.evaluations * len(problem.samples.images)
 
 
+def test_the_hardest_samples_come_first(problem_of, monkeypatch):
+    problem = problem_of("residual-b")
+    first = []
+    record = Replay.record
+    monkeypatch.setattr(Replay, "record", lambda self, images: (first.append(images[0]), record(self, images))[1])
+    BackwardSelection().run(problem, PruneSettings(ratio=0.05, of="channels"))
+    losses = sample_losses(problem.network, problem.samples.images, problem.samples.labels)
+    assert torch.equal(first[0], problem.samples.images[losses.argmax()])
+
+
 def test_the_last_convolution_is_left_alone_unless_asked_for(problem_of):
     problem = problem_of("residual-b")
     last = backward_selection._last_convolution(problem)
