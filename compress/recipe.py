@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """The common behaviour of every table of a recipe: frozen, and no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class MethodSettings(Settings):
@@ -173,16 +173,18 @@ class Recipe(Settings):
     """A whole run."""
 
     seed: int = Field(0, ge=0, description="of weights, splits, shuffles and samples")
-    model: ModelSettings
-    data: DataSettings
+    model: ModelSettings = Field(description="which network, and where its weights come from")
+    data: DataSettings = Field(description="which images and labels")
     train: TrainSettings | None = Field(None, description="the first training; none where [model] has a checkpoint")
     sparsify: TrainSettings | None = Field(None, description="a second training, with a regularizer, before the cut")
-    prune: PruneSettings = Field(default_factory=PruneSettings)
-    retrain: RetrainSettings = Field(default_factory=RetrainSettings)
-    export: ExportSettings = Field(default_factory=ExportSettings)
-    rewrite: RewriteSettings = Field(default_factory=RewriteSettings)
-    quantize: QuantizeSettings = Field(default_factory=QuantizeSettings)
-    profile: ProfileSettings = Field(default_factory=ProfileSettings)
+    prune: PruneSettings = Field(default_factory=PruneSettings, description="which channels go, and how many")
+    retrain: RetrainSettings = Field(default_factory=RetrainSettings, description="the training after the cut")
+    export: ExportSettings = Field(default_factory=ExportSettings, description="how the network becomes an ONNX file")
+    rewrite: RewriteSettings = Field(
+        default_factory=RewriteSettings, description="how the ONNX graph loses its dead channels"
+    )
+    quantize: QuantizeSettings = Field(default_factory=QuantizeSettings, description="post-training quantization")
+    profile: ProfileSettings = Field(default_factory=ProfileSettings, description="how latency is measured")
     budget: str | None = Field("budget.toml", description="file with the limits, beside the recipe")
 
     @model_validator(mode="after")
@@ -200,7 +202,7 @@ class Budget(Settings):
     macs: Positive | None = Field(None, description="multiply-accumulates of one image")
     accuracy: float | None = Field(None, ge=0, le=100, description="smallest test accuracy in per cent")
     accuracy_drop: float | None = Field(None, description="points of test accuracy lost against the network before")
-    latency_ratio: dict[str, float] = Field(
+    latency_ratio: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="device → largest latency after / before; the interval's upper end counts"
     )
     peak_activation_bytes: Positive | None = Field(None, description="largest sum of live activations of one image")
