@@ -69,8 +69,8 @@ def _folded(graph: Graph) -> Graph:
 
 
 def _seeds(graph: Graph) -> dict[str, Array]:
-    """Returns the constants that shapes and indices are made of: integers, and scalars."""
-    return {n: v for n, v in graph.constants.items() if v.size <= _SMALL and (v.dtype.kind in "iub" or v.size == 1)}
+    """Returns the constants that shapes and indices are made of: integers, and scalars (which no weight is)."""
+    return {n: v for n, v in graph.constants.items() if v.size <= _SMALL and (v.dtype.kind in "iub" or v.ndim == 0)}
 
 
 def _inlined(model: ModelProto) -> ModelProto:

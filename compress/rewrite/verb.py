@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,8 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     start = time.perf_counter()
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
     chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
-    result, notes, proof = _proven(original, chosen, settings)
-    size_before, size_after = original.ByteSize(), result.ByteSize()
-    if size_after > size_before:
-        result, proof = original, Proof(True)
-        size_after = size_before
-        notes = ["nothing to gain: the file is kept as it was"]
+    best = _proven(original, chosen, settings)
+    result, notes, proof = best.model, best.notes, best.proof
     before, after = onnx_cost(original), onnx_cost(result)
     return RewriteResult(
         model=result,
@@ -96,8 +92,8 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
         params_after=after.parameters,
         macs_before=before.macs,
         macs_after=after.macs,
-        file_bytes_before=size_before,
-        file_bytes_after=size_after,
+        file_bytes_before=original.ByteSize(),
+        file_bytes_after=result.ByteSize(),
         channels_removed=sum(int(n.split()[0]) for n in notes if n.endswith("channels removed")),
         max_abs_diff=proof.max_abs_diff,
         seconds=time.perf_counter() - start,
@@ -114,30 +110,61 @@ def rewrite_file(source: Path, target: Path, settings: RewriteSettings | None = 
     return result
 
 
-def _proven(
-    original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings
-) -> tuple[ModelProto, list[str], Proof]:
-    """Runs the passes; where the result cannot be proven, leaves out the pass that is to blame."""
-    result, notes, proof = _attempt(original, chosen, settings)
-    if proof.holds:
-        return result, notes, proof
+@dataclass(frozen=True)
+class _Attempt:
+    """What some passes have made of the original.
+
+    Attributes:
+        model: the result.
+        notes: what each pass did.
+        proof: how it compares with the original.
+        grows: what of it is larger than the original's, or None.
+    """
+
+    model: ModelProto
+    notes: list[str]
+    proof: Proof
+    grows: str | None = None
+
+    @property
+    def objection(self) -> str | None:
+        """Why the result is not to be used, or None."""
+        return self.grows if self.proof.holds else self.proof.reason
+
+
+def _proven(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings) -> _Attempt:
+    """Runs the passes; where the result is not proven or is larger, leaves out the pass that is to blame."""
+    whole = _attempt(original, chosen, settings)
+    if whole.objection is None:
+        return whole
     for blamed in reversed(chosen):
-        rest = [one for one in chosen if one is not blamed]
-        candidate, candidate_notes, again = _attempt(original, rest, settings)
-        if again.holds:
-            return candidate, [*candidate_notes, f"pass {blamed.name} left out: {proof.reason}"], again
-    return original, [f"the original is kept: {proof.reason}"], Proof(False, reason=proof.reason)
+        part = _attempt(original, [one for one in chosen if one is not blamed], settings)
+        if part.objection is None and (part.notes or not whole.proof.holds):
+            return replace(part, notes=[*part.notes, f"pass {blamed.name} left out: {whole.objection}"])
+    if whole.proof.holds:
+        return _Attempt(original, [f"nothing to gain: the file is kept as it was, for {whole.grows}"], Proof(True))
+    return _Attempt(original, [f"the original is kept: {whole.objection}"], whole.proof)
 
 
-def _attempt(
-    original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings
-) -> tuple[ModelProto, list[str], Proof]:
+def _attempt(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings) -> _Attempt:
     """Runs the passes and compares; a pass that fails proves nothing, and says why."""
     try:
         result, notes = _fixpoint(original, chosen, settings)
     except _PassError as error:
-        return original, [], Proof(False, reason=str(error))
-    return result, notes, prove(original, result, tolerance=settings.tolerance)
+        return _Attempt(original, [], Proof(False, reason=str(error)))
+    proof = prove(original, result, tolerance=settings.tolerance)
+    return _Attempt(result, notes, proof, _growth(original, result) if proof.holds else None)
+
+
+def _growth(original: ModelProto, result: ModelProto) -> str | None:
+    before, after = onnx_cost(original), onnx_cost(result)
+    sizes = {
+        "parameters": (before.parameters, after.parameters),
+        "multiply-accumulates": (before.macs, after.macs),
+        "bytes": (original.ByteSize(), result.ByteSize()),
+    }
+    larger = (f"{old} {unit} would become {new}" for unit, (old, new) in sizes.items() if new > old)
+    return next(larger, None)
 
 
 def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSettings) -> tuple[ModelProto, list[str]]:

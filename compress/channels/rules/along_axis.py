@@ -88,7 +88,11 @@ class AlongAxis(Rule):
             for segment in segments:
                 stop = start + segment.positions.size
                 if segment.source is not None and demand.any():
-                    part = demand if demand.shape[axis] == 1 else demand.take(range(start, stop), axis)
+                    # Where another axis is cut or grown as well, which of its cells are needed is not told apart.
+                    before, after = trace.graph.shapes[segment.source], trace.graph.shapes[name]
+                    cut = tuple(a for a in range(len(after)) if a != axis and before[a] != after[a])
+                    part = demand.any(axis=cut, keepdims=True) if cut else demand
+                    part = part if part.shape[axis] == 1 else part.take(range(start, stop), axis)
                     trace.need(segment.source, _scatter(part, segment, axis, trace))
                 start = stop
 
@@ -97,7 +101,11 @@ class AlongAxis(Rule):
         sources = [segment.source for segment in segments if segment.source is not None]
         rank = len(shapes[sources[0]])
         if len(segments) == 1:
-            picked = (_take(factor, segments[0].positions, axis) for factor in labels.of(sources[0]))
+            picked = [_take(factor, segments[0].positions, axis) for factor in labels.of(sources[0])]
+            for before, after in zip(labels.of(sources[0]), picked, strict=True):
+                if before.shape[axis] > after.shape[axis] == 1:
+                    # An axis of size 1 carries no label, so nothing else would keep its one position.
+                    labels.pin(after, node, "it is the only one that the operator picks")
             return as_factors(*picked)
         parts = [
             labels.fresh(segment.positions.size)
