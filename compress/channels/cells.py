@@ -70,6 +70,13 @@ def only_axis(cells: Array, axis: int, size: int) -> Array:
     return np.broadcast_to(cells.any(axis=others), (size,))
 
 
+def along(cells: Array, axis: int, size: int) -> Array:
+    """Returns the value at each position of one axis, NaN where it is unknown or not the same all over the others."""
+    rows = np.moveaxis(cells, axis, 0).reshape(cells.shape[axis], -1)
+    first = rows[:, 0]
+    return np.broadcast_to(np.where((rows == first[:, None]).all(axis=1), first, np.nan), (size,))
+
+
 def same(first: Array, second: Array) -> bool:
     """Tells whether two arrays are equal, NaN being equal to NaN."""
     equal = first == second

@@ -112,6 +112,16 @@ class Trace:
         before = self.needs.get(name)
         self.needs[name] = cells if before is None else before | cells
 
+    def stays(self, inputs: Array, *, foldable: bool = True) -> Array:
+        """Returns which inputs of a weighted sum must be there if they are read.
+
+        Args:
+            inputs: the value of each, NaN where it has not one.
+            foldable: whether a bias could stand for a constant input.
+        """
+        shown = (inputs != 0) & (not (foldable and self.fold))
+        return np.asarray(np.isnan(inputs) | shown)
+
     def varies(self, name: str) -> Array:
         """Returns which cells of a tensor depend on the input."""
         value = self.values.get(name)

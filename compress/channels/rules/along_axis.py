@@ -91,7 +91,7 @@ class AlongAxis(Rule):
                     # Where another axis is cut or grown as well, which of its cells are needed is not told apart.
                     before, after = trace.graph.shapes[segment.source], trace.graph.shapes[name]
                     cut = tuple(a for a in range(len(after)) if a != axis and before[a] != after[a])
-                    part = demand.any(axis=cut, keepdims=True) if cut else demand
+                    part = np.asarray(demand.any(axis=cut, keepdims=True)) if cut else demand
                     part = part if part.shape[axis] == 1 else part.take(range(start, stop), axis)
                     trace.need(segment.source, _scatter(part, segment, axis, trace))
                 start = stop

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import only_axis, store
+from compress.channels.cells import along, only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
@@ -77,11 +77,8 @@ class Convolution(Rule):
             return
         wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
         used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
-        trace.need(x, on_axis(used, 1, rank))
-        if pads(node) or not trace.fold:
-            # A constant beside zero padding is not the same everywhere, so no bias can stand for it.
-            inputs = self._inputs(node, trace)
-            trace.keep(x, on_axis(used & ~np.isnan(inputs) & (inputs != 0), 1, rank))
+        # A bias can stand for a channel of one value; beside zero padding that is not the same everywhere.
+        trace.keep(x, on_axis(used & trace.stays(self._inputs(node, trace), foldable=not pads(node)), 1, rank))
         if node.input(2):
             trace.need(node.input(2), wanted)
 
@@ -107,9 +104,7 @@ class Convolution(Rule):
         """Returns the constant value of each input channel, NaN where it varies over input, batch or space."""
         size = trace.graph.shapes[node.input(0)][1]
         value = trace.values.get(node.input(0))
-        if value is None or any(n > 1 for axis, n in enumerate(value.shape) if axis != 1):
-            return np.full(size, np.nan, np.float32)
-        return np.broadcast_to(value.reshape(-1), (size,))
+        return np.full(size, np.nan, np.float32) if value is None else along(value, 1, size)
 
     def _bias(self, node: Node, trace: Trace, size: int) -> Array | None:
         return trace.constant(node.input(2)) if node.input(2) else np.zeros(size, np.float32)

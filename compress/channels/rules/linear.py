@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import only_axis, store
+from compress.channels.cells import along, only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rules
@@ -74,10 +74,8 @@ class MatrixProduct(Rule):
             wanted = only_axis(cells, -1, weight.shape[self._axes(node, trace)[3] or 0])
             used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
             axis = self._axes(node, trace)[1]
-            trace.need(a, on_axis(used, axis, len(shapes[a])))
-            if not trace.fold:
-                inputs = self._inputs(node, trace)
-                trace.keep(a, on_axis(used & ~np.isnan(inputs) & (inputs != 0), axis, len(shapes[a])))
+            # A bias can stand for an input of one value.
+            trace.keep(a, on_axis(used & trace.stays(self._inputs(node, trace)), axis, len(shapes[a])))
             return
         # Two operands that vary: a contracted position is idle if it is zero in either.
         _, inner_a, inner_b, _ = self._axes(node, trace)
@@ -121,9 +119,7 @@ class MatrixProduct(Rule):
         axis = self._axes(node, trace)[1]
         size = trace.graph.shapes[node.input(0)][axis]
         value = trace.values.get(node.input(0))
-        if value is None or any(n > 1 for other, n in enumerate(value.shape) if other != axis):
-            return np.full(size, np.nan)
-        return np.broadcast_to(value.reshape(-1), (size,)).astype(np.float64)
+        return np.full(size, np.nan) if value is None else along(value, axis, size).astype(np.float64)
 
     def _reads(self, node: Node, trace: Trace) -> Array:
         """Returns which output reads which input. Shape: (N, K), booleans."""

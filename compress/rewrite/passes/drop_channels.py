@@ -60,8 +60,10 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
     scale = float(node.attributes.get("beta", 1.0))
     dtype = trace.values[node.inputs[1]].dtype
     takes_bias = node.operator in ("Conv", "Gemm") and scale != 0
-    if takes_bias and (bias is None or not bias.name):
-        target.inputs[2:] = [constant(graph, f"{output}.bias", (remaining / scale).astype(dtype))]
+    if takes_bias and bias is None:
+        target.inputs.append(constant(graph, f"{output}.bias", (remaining / scale).astype(dtype)))
+    elif takes_bias and bias is not None and bias.is_empty():
+        target.inputs[2] = constant(graph, f"{output}.bias", (remaining / scale).astype(dtype))
     elif takes_bias and isinstance(bias, gs.Constant):
         target.inputs[2] = constant(graph, bias.name, (bias.values + remaining / scale).astype(dtype))
     else:

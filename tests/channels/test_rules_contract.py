@@ -1,0 +1,224 @@
+"""What every operator rule must keep: claimed values are the runtime's, and what goes leaves the outputs as they were."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from onnx import TensorProto, helper
+from strategies import make_model, networks
+
+from compress.channels.rules import rules
+from compress.channels.trace import trace
+from compress.onnx_io.graph import channel_graph
+from compress.onnx_io.session import random_inputs, session
+from compress.rewrite import rewrite
+
+C, SIDE = 6, 4
+UNARY = [
+    "Abs",
+    "Ceil",
+    "Cos",
+    "Elu",
+    "Erf",
+    "Floor",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Mish",
+    "Neg",
+    "Relu",
+    "Round",
+    "Selu",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "ThresholdedRelu",
+    "Dropout",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+]
+I64 = np.int64
+
+
+def node(operator, inputs="x", outputs="y", **attributes):
+    return helper.make_node(operator, inputs.split(" "), outputs.split(" "), **attributes)
+
+
+def per_channel(generator, *shape):
+    return generator.uniform(0.5, 1.5, shape or (C, 1, 1)).astype(np.float32)
+
+
+def configurations(operator, g):
+    """Returns nodes from x (N, C, 4, 4) to y, and their constants."""
+    v, f = per_channel(g), np.float32
+    if operator in UNARY:
+        return [node(operator)], {}
+    compared = {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"}
+    if operator in compared | {"And", "Or", "Not", "Where"}:
+        start = [node(operator if operator in compared else "Greater", "x t", "c")]
+        if operator in ("And", "Or"):
+            start += [node("Less", "x v", "d"), node(operator, "c d", "e")]
+        elif operator == "Not":
+            start.append(node("Not", "c", "e"))
+        last = start[-1].output[0]
+        return [*start, node("Where", f"{last} v x")], {"t": f(0), "v": v}
+    table = {
+        **{name: ([node(name, "x v")], {"v": v}) for name in ("Add", "Sub", "Div", "Max", "Min", "Mean", "Sum")},
+        "Mul": ([node("Mul", "x v")], {"v": v * (np.arange(C) % 3 > 0).reshape(C, 1, 1)}),
+        "PRelu": ([node("PRelu", "x v")], {"v": v}),
+        "Pow": ([node("Pow", "x two")], {"two": f(2)}),
+        "Sqrt": ([node("Abs", "x", "a"), node("Sqrt", "a")], {}),
+        "Exp": ([node("Tanh", "x", "a"), node("Exp", "a")], {}),
+        "Log": ([node("Tanh", "x", "t"), node("Exp", "t", "a"), node("Log", "a")], {}),
+        "Reciprocal": ([node("Tanh", "x", "t"), node("Exp", "t", "a"), node("Reciprocal", "a")], {}),
+        "Mod": ([node("Mod", "x v", fmod=1)], {"v": v}),
+        "Clip": ([node("Clip", "x  high")], {"high": f(0.3)}),
+        "Cast": ([node("Cast", "x", "a", to=11), node("Cast", "a", to=1)], {}),
+        "CastLike": ([node("CastLike", "x like")], {"like": f(0)}),
+        "Conv": ([node("Conv", "x w b", group=2)], {"w": sparse(g, 4, 3, 1, 1), "b": sparse(g, 4)}),
+        "MatMul": ([node("Transpose", "x", "a", perm=[0, 2, 3, 1]), node("MatMul", "a w", "d"),
+                    node("Transpose", "d", perm=[0, 3, 1, 2])], {"w": sparse(g, C, 5)}),
+        "Gemm": ([node("GlobalMaxPool", "x", "a"), node("Flatten", "a", "d"), node("Gemm", "d w b", "e", alpha=0.5,
+                  beta=2.0), node("Unsqueeze", "e ax")],
+                 {"w": sparse(g, C, 5), "b": sparse(g, 5), "ax": np.array([2, 3], I64)}),
+        "BatchNormalization": ([node("BatchNormalization", "x s b m r")],
+                               {"s": sparse(g, C), "b": sparse(g, C), "m": sparse(g, C), "r": v.reshape(-1)}),
+        "InstanceNormalization": ([node("InstanceNormalization", "x s b")], {"s": sparse(g, C), "b": sparse(g, C)}),
+        "LayerNormalization": ([node("LayerNormalization", "x s b")], {"s": v[:4, 0, 0], "b": v[:4, 0, 0]}),
+        "RMSNormalization": ([node("RMSNormalization", "x s")], {"s": v[:4, 0, 0]}),
+        "Softmax": ([node("Softmax", axis=2)], {}),
+        "LogSoftmax": ([node("LogSoftmax", axis=1)], {}),
+        "LpNormalization": ([node("Tanh", "x", "t"), node("Exp", "t", "a"), node("LpNormalization", "a", axis=1)], {}),
+        "MaxPool": ([node("MaxPool", kernel_shape=[2, 2], pads=[1, 1, 0, 0])], {}),
+        "AveragePool": ([node("AveragePool", kernel_shape=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1)], {}),
+        "Resize": ([node("Resize", "x   sizes", mode="linear")], {"sizes": np.array([2, C, 8, 8], I64)}),
+        "Upsample": None,
+        "Transpose": ([node("Transpose", "x", "a", perm=[0, 2, 1, 3]), node("Transpose", "a", perm=[0, 2, 1, 3])], {}),
+        "Flatten": ([node("Flatten", "x", "a"), node("Reshape", "a s")], {"s": np.array([0, C, SIDE, SIDE], I64)}),
+        "Reshape": ([node("Reshape", "x s", "a"), node("Transpose", "a", "d", perm=[0, 2, 1, 3, 4]),
+                     node("Reshape", "d t")],
+                    {"s": np.array([0, 2, 3, SIDE, SIDE], I64), "t": np.array([-1, C, SIDE, SIDE], I64)}),
+        "Squeeze": ([node("GlobalMaxPool", "x", "a"), node("Squeeze", "a ax", "d"), node("Unsqueeze", "d ax")],
+                    {"ax": np.array([2, 3], I64)}),
+        "DepthToSpace": ([node("SpaceToDepth", "x", "a", blocksize=2), node("DepthToSpace", "a", blocksize=2)], {}),
+        "Concat": ([node("Concat", "x c x", axis=1)], {"c": np.zeros((2, 2, SIDE, SIDE), f)}),
+        "Split": ([node("Split", "x s", "a b", axis=1), node("Relu", "b", "d"), node("Concat", "d a", axis=1)],
+                  {"s": np.array([2, 4], I64)}),
+        "Slice": ([node("Slice", "x s e ax")], {"s": np.array([1, 1], I64), "e": np.array([-1, 9], I64),
+                                               "ax": np.array([1, 3], I64)}),
+        "Gather": ([node("Gather", "x i", axis=2)], {"i": np.array([0, -1, 2], I64)}),
+        "Pad": ([node("Pad", "x p v")], {"p": np.array([0, 1, 0, 0, 0, 2, 0, 0], I64), "v": f(0.5)}),
+        "Expand": ([node("GlobalMaxPool", "x", "a"), node("Expand", "a s")], {"s": np.array([1, C, 3, 3], I64)}),
+        "Shape": ([node("Shape", "x", "s"), node("Reshape", "x s")], {}),
+        "Size": ([node("Size", "x", "n"), node("Cast", "n", "k", to=1), node("Div", "x k")], {}),
+        "ConstantOfShape": ([node("Shape", "x", "s"), node("ConstantOfShape", "s", "z"), node("Add", "x z")], {}),
+        "Range": ([node("Range", "a b c", "r"), node("Gather", "x r", axis=2)],
+                  {"a": np.array(0), "b": np.array(3), "c": np.array(2)}),
+        **{name: ([node(name, "x", axes=[2, 3])], {}) for name in ("ReduceMean", "ReduceMax", "ReduceMin")},
+    }  # fmt: skip
+    table["Unsqueeze"], table["SpaceToDepth"] = table["Squeeze"], table["DepthToSpace"]
+    return table[operator]
+
+
+def sparse(generator, *shape):
+    value = generator.standard_normal(shape).astype(np.float32)
+    value[generator.random(shape[0]) < 0.4] = 0
+    return value
+
+
+def network_around(operator, seed, opset=17):
+    """Returns x = Conv(input) with dead and constant channels, the operator, and a convolution that reads y in part."""
+    g = np.random.default_rng(seed)
+    nodes, constants = configurations(operator, g)
+    opset = {"Gelu": 20, "Mish": 18, "RMSNormalization": 23}.get(operator, opset)
+    first, bias = sparse(g, C, 2, 1, 1), sparse(g, C)
+    before = make_model(
+        [node("Conv", "input w0 b0", "x"), *nodes],
+        {"input": (2, 2, SIDE, SIDE)},
+        {"y": None},
+        {"w0": first, "b0": bias, **constants},
+        opset=opset,
+    )
+    shape = session(before.SerializeToString()).run(None, random_inputs(before, 0))[0].shape
+    last = g.standard_normal((3, shape[1], 1, 1)) * (g.random((1, shape[1], 1, 1)) < 0.6)
+    return make_model(
+        [node("Conv", "input w0 b0", "x"), *nodes, node("Conv", "y w9", "output")],
+        {"input": (2, 2, SIDE, SIDE)},
+        {"output": (2, 3, *shape[2:])},
+        {"w0": first, "b0": bias, "w9": last.astype(np.float32), **constants},
+        opset=opset,
+    )
+
+
+def assert_values_are_the_runtimes(model):
+    known = trace(channel_graph(model))
+    names = [name for n in model.graph.node for name in n.output if name in known.values and name in known.graph.shapes]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(names))
+    if not names:
+        return 0
+    for seed in (0, 1):
+        feeds = random_inputs(probe, seed, batch_size=1)
+        for name, found in zip(dict.fromkeys(names), session(probe.SerializeToString()).run(None, feeds), strict=True):
+            claimed = np.broadcast_to(known.values[name], found.shape)
+            known_there = ~np.isnan(claimed) if claimed.dtype.kind == "f" else np.ones(claimed.shape, bool)
+            np.testing.assert_allclose(found[known_there], claimed[known_there], rtol=1e-5, atol=1e-5, err_msg=name)
+    return len(names)
+
+
+OPERATORS = sorted(set(rules) - {"Upsample"})
+
+
+def test_rules_are_covered():
+    assert len(OPERATORS) > 80 - 10
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_claimed_values_are_the_runtimes(operator):
+    for seed in range(3):
+        assert_values_are_the_runtimes(network_around(operator, seed))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_what_goes_leaves_the_outputs_as_they_were(operator):
+    for seed in range(2):
+        result = rewrite(network_around(operator, seed))
+        assert result.proven
+        assert not [note for note in result.notes if "drop-channels left out" in note], result.notes
+
+
+@settings(settings.get_profile("stable"), max_examples=40)
+@given(networks())
+def test_claimed_values_hold_through_networks(model):
+    assert_values_are_the_runtimes(model)
+
+
+def test_a_comparison_with_what_is_not_known_is_not_known():
+    model = make_model(
+        [node("Greater", "x t", "c"), node("Cast", "c", "y", to=TensorProto.FLOAT)],
+        {"x": (1, 3)}, {"y": None}, {"t": np.float32(0)},
+    )  # fmt: skip
+    assert "c" not in trace(channel_graph(model)).values
+
+
+def test_an_unknown_condition_decides_only_where_both_sides_agree():
+    model = make_model(
+        [node("Greater", "x t", "c"), node("Where", "c a b", "y")],
+        {"x": (1, 3)}, {"y": None},
+        {"t": np.float32(0), "a": np.float32([1, 2, 3]), "b": np.float32([1, 5, 3])},
+    )  # fmt: skip
+    value = trace(channel_graph(model)).values["y"].reshape(-1)
+    assert np.array_equal(value, [1, np.nan, 3], equal_nan=True)
+
+
+def test_an_absent_lower_limit_is_no_limit():
+    model = make_model([node("Clip", "w  high", "z"), node("Add", "x z", "y")], {"x": (1, 3)}, {"y": None},
+                       {"w": np.float32([-9, 0, 9]), "high": np.float32(1)})  # fmt: skip
+    assert trace(channel_graph(model)).values["z"].reshape(-1).tolist() == [-9, 0, 1]
