@@ -39,9 +39,14 @@ def test_a_file_appears_whole_with_its_folders_and_the_users_permissions(tmp_pat
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "f"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def half():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert target.read_text() == "old"
 

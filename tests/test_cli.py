@@ -212,7 +212,8 @@ def imported(*arguments, folder):
     """Runs a command in a process of its own; returns the top-level packages that it imported."""
     code = (
         "import sys\nfrom compress.cli import main\n"
-        "try:\n    main()\nfinally:\n    print('IMPORTED', *{n.partition('.')[0] for n in sys.modules}, file=sys.stderr)"
+        "try:\n    main()\nfinally:\n"
+        "    print('IMPORTED', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     ended = subprocess.run(

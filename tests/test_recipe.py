@@ -77,7 +77,7 @@ def test_a_wrong_recipe_is_told_in_one_line(change, message):
 
 
 def test_a_missing_table_is_named():
-    with pytest.raises(RecipeError, match="r.toml: data: Field required"):
+    with pytest.raises(RecipeError, match=r"r\.toml: data: Field required"):
         validate({"model": {"network": "a"}, "train": {}}, Recipe, "r.toml")
 
 
@@ -92,7 +92,7 @@ def test_a_wrong_limit_is_refused(limit):
 @pytest.mark.parametrize("content", [b"seed = ", b"seed = 1\nseed = 2\n", b"\xff"])
 def test_what_is_not_toml(tmp_path, content):
     (tmp_path / "r.toml").write_bytes(content)
-    with pytest.raises(RecipeError, match="not valid TOML .*; next: mend that line"):
+    with pytest.raises(RecipeError, match=r"not valid TOML .*; next: mend that line"):
         load_recipe(tmp_path / "r.toml")
 
 

@@ -52,5 +52,5 @@ def test_a_file_that_fails_is_told_with_its_line(tmp_path, content, message):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(CompressError, match="net.py does not exist; next: give a path from the recipe's folder"):
+    with pytest.raises(CompressError, match=r"net\.py does not exist; next: give a path from the recipe's folder"):
         load_reference("net.py:build", tmp_path)
