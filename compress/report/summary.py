@@ -197,6 +197,9 @@ def latency_device(name: str) -> str | None:
 
 
 def _budget_title(row: BudgetRow) -> str:
+    key, _, against = row.name.partition(" against ")
+    if against:
+        return f"{SIZES[key][0] if key in SIZES else key} against {against}"
     if row.name in SIZES:
         name = SIZES[row.name][0]
         return name if row.name == "macs" else name.lower()
