@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
+from onnx.helper import make_tensor_value_info
 
 from compress.channels.trace import trace
 from compress.onnx_io.cost import onnx_cost
@@ -21,9 +22,7 @@ from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
 from compress.rewrite.proof import Proof, prove
 
-
-class _PassError(Exception):
-    """A pass that has failed, or passes that undo each other."""
+_FREE_INITIALIZERS = 4  # the first IR version in which initializers need not be inputs as well
 
 
 _ROUNDS = 20  # a model that still changes after so many rounds has found a fault in a pass
@@ -108,6 +107,10 @@ def rewrite_file(source: Path, target: Path, settings: RewriteSettings | None = 
     result = rewrite(source, settings)
     write_model(result.model, target)
     return result
+
+
+class _PassError(Exception):
+    """A pass that has failed, or passes that undo each other."""
 
 
 @dataclass(frozen=True)
@@ -196,5 +199,10 @@ def _exported(graph: gs.Graph, original: ModelProto) -> ModelProto:
     model: ModelProto = gs.export_onnx(graph, do_type_check=False)
     # A graph keeps no IR version: the original's is what its runtime took.
     model.ir_version = original.ir_version
+    if model.ir_version < _FREE_INITIALIZERS:
+        declared = {value.name for value in model.graph.input}
+        for tensor in model.graph.initializer:
+            if tensor.name not in declared:
+                model.graph.input.append(make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     model.producer_name, model.producer_version = original.producer_name, original.producer_version
     return strip_metadata(model)

@@ -1,4 +1,4 @@
-"""What every operator rule must keep: claimed values are the runtime's, and what goes leaves the outputs as they were."""
+"""What every operator rule must keep: claimed values are the runtime's, and outputs stay when channels go."""
 
 import numpy as np
 import onnx
