@@ -135,13 +135,14 @@ def export(
 ) -> None:
     """Export a checkpoint as ONNX, checked against torch."""
     _require_torch()
-    from compress.console import print_json, print_line
+    from compress.console import print_json, print_line, working
     from compress.pipeline.standalone import export_file
     from compress.recipe import ExportSettings, validate
 
     settings = validate({"opset": opset, "dynamic_batch": not fixed_batch}, ExportSettings, "options")
     shape = _shape(input_shape) if input_shape is not None else None
-    figures = export_file(checkpoint, output, settings, network=network, input_shape=shape)
+    with working("exporting"):
+        figures = export_file(checkpoint, output, settings, network=network, input_shape=shape)
     if as_json:
         print_json(figures)
     else:
@@ -158,14 +159,15 @@ def rewrite(
     as_json: Json = False,
 ) -> None:
     """Remove dead channels from an ONNX file, with proof."""
-    from compress.console import print_json, print_line, print_table
+    from compress.console import print_json, print_line, print_table, working
     from compress.recipe import RewriteSettings, validate
     from compress.rewrite import rewrite_file
 
     given: dict[str, Any] = {"tolerance": tolerance}
     if exact or epsilon is not None:
         given["epsilon"] = 0.0 if exact else epsilon
-    result = rewrite_file(model, output, validate(given, RewriteSettings, "options"))
+    with working("rewriting"):
+        result = rewrite_file(model, output, validate(given, RewriteSettings, "options"))
     if as_json:
         print_json(result.to_dict())
         return
@@ -196,12 +198,13 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Quantize an ONNX file, calibrated on real inputs."""
-    from compress.console import print_json, print_line
+    from compress.console import print_json, print_line, working
     from compress.pipeline.standalone import quantize_file
     from compress.recipe import QuantizeSettings, validate
 
     settings = validate({"format": format_name, "samples": samples}, QuantizeSettings, "options")
-    figures = quantize_file(model, output, settings, recipe_path=recipe, inputs=inputs)
+    with working("quantizing"):
+        figures = quantize_file(model, output, settings, recipe_path=recipe, inputs=inputs)
     if as_json:
         print_json(figures)
         return
@@ -224,12 +227,13 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure latency, load time and memory of ONNX files; ratios come with their interval."""
-    from compress.console import print_json, print_table
+    from compress.console import print_json, print_table, working
     from compress.profiling import profile as measure
     from compress.recipe import ProfileSettings, validate
 
     given = {"device": device, "runs": runs, "blocks": blocks, "warmup": warmup, "threads": threads}
-    reports = measure(models, validate({**given, "batch_size": batch_size}, ProfileSettings, "options"))
+    with working("measuring"):
+        reports = measure(models, validate({**given, "batch_size": batch_size}, ProfileSettings, "options"))
     if as_json:
         print_json([report.to_dict() for report in reports])
         return
@@ -251,6 +255,7 @@ def profile(
 def check(
     path: Annotated[Path, typer.Argument(help="A model, its folder, or a folder of such folders.")] = Path("export"),
     budget: Annotated[Path | None, typer.Option(help="Budget file; default: budget.toml beside each model.")] = None,
+    accept: Annotated[bool, typer.Option(help="Write baseline.json: later models must not be larger.")] = False,
     github: Annotated[bool, typer.Option(help="Print GitHub annotations too.")] = False,
     markdown: Annotated[Path | None, typer.Option(help="Write a Markdown summary here.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
@@ -258,12 +263,15 @@ def check(
 ) -> None:
     """Hold models against their budgets. Exit 1 if a limit is exceeded."""
     from compress.artifact import write_text
+    from compress.check import accept as accept_models
     from compress.check import check as check_models
     from compress.check import output as check_output
     from compress.check.output import figure
     from compress.console import print_json, print_line, print_table
     from compress.recipe import load_budget
 
+    for written in accept_models(path) if accept else ():
+        sys.stderr.write(f"{written} written\n")
     result = check_models(path, load_budget(budget) if budget is not None else None)
     if markdown is not None:
         write_text(markdown, check_output.markdown(result))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+_LOG_SECONDS = 30.0  # between two lines of progress in a log
 
 
 def print_json(value: Any) -> None:
@@ -32,8 +36,24 @@ def print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on a terminal that something is at work whose end cannot be foreseen."""
+    console = Console(stderr=True, markup=False, highlight=False)
+    if not console.is_terminal:
+        yield
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
 class TerminalReporter:
-    """Shows how a run goes on: a line a finished stage, a bar for the one at work."""
+    """Shows how a run goes on: a line a finished stage, a bar for the one at work.
+
+    Elsewhere than on a terminal, a line now and then stands for the bar.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, markup=False, highlight=False)
@@ -48,6 +68,7 @@ class TerminalReporter:
         )
         self._task: TaskID | None = None
         self._name = ""
+        self._told = 0.0
 
     def __enter__(self) -> TerminalReporter:
         # Elsewhere than on a terminal a bar is one empty line.
@@ -70,8 +91,13 @@ class TerminalReporter:
             self._console.print(f"{name:>9}  unchanged")
         if status == "running":
             self._task = self._progress.add_task(name, total=1.0, text="")
+            self._name, self._told = name, time.monotonic()
 
     def progress(self, done: float, text: str) -> None:
         """Moves the bar."""
-        if self._task is not None:
-            self._progress.update(self._task, completed=min(1.0, done), text=text)
+        if self._task is None:
+            return
+        self._progress.update(self._task, completed=min(1.0, done), text=text)
+        if not self._console.is_terminal and time.monotonic() - self._told >= _LOG_SECONDS:
+            self._told = time.monotonic()
+            self._console.print(f"{self._name:>9}  {done:.0%}, {text}")

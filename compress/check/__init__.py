@@ -1,7 +1,7 @@
 """Budgets: what a model file may cost, checked without running it and without torch."""
 
 from compress.check.metrics import BASELINE_NAME, METRICS_NAME
-from compress.check.verb import BUDGET_NAME, MODEL_NAME, CheckResult, Facts, Row, check, measure
+from compress.check.verb import BUDGET_NAME, MODEL_NAME, CheckResult, Facts, Row, accept, check, measure
 from compress.verbs import callable_module
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "CheckResult",
     "Facts",
     "Row",
+    "accept",
     "check",
     "measure",
 ]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.artifact import sha256_file
+from compress.artifact import sha256_file, write_json
 from compress.check.metrics import (
     BASELINE_FIGURES,
     BASELINE_NAME,
@@ -152,6 +152,29 @@ def check(path: Path, budget: Budget | None = None) -> CheckResult:
     return CheckResult(tuple(rows))
 
 
+def accept(path: Path) -> list[Path]:
+    """Takes models as they are as the baseline that later ones must not exceed.
+
+    Args:
+        path: as for `check`.
+
+    Returns:
+        the `baseline.json` files that were written, one beside each model.
+
+    Raises:
+        RecipeError: if there is no budget in the folder or below.
+        ModelFileError: if a model is missing or damaged.
+    """
+    found = [path] if path.suffix == ".onnx" else [place for place, _ in _budgets_below(path)]
+    written = []
+    for place in found:
+        model = _model_file(place)
+        baseline = model.with_name(BASELINE_NAME)
+        write_json(baseline, measure(model).baseline())
+        written.append(baseline)
+    return written
+
+
 def _budgets_below(folder: Path) -> list[tuple[Path, Budget | None]]:
     if not folder.is_dir():
         raise ModelFileError(f"{folder} does not exist", next_step="name a model file, or a folder such as export/")
@@ -254,5 +277,5 @@ def _against_baseline(model: Path, facts: Facts, baseline: Baseline) -> Iterator
     for name in BASELINE_FIGURES:
         limit, figure = getattr(baseline, name), getattr(facts, name)
         if limit is not None:
-            note = f"grew by {figure - limit:,}; delete {BASELINE_NAME} to accept it" if figure > limit else ""
+            note = f"grew by {figure - limit:,}; `compress check --accept` takes it as it is" if figure > limit else ""
             yield Row(str(model), f"{name} against baseline", limit, figure, limit, figure <= limit, note)

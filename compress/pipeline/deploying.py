@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from compress.artifact import atomic_path, read_json, sha256_file, write_json
-from compress.check import BUDGET_NAME, MODEL_NAME, CheckResult, Row, check, measure
-from compress.check.metrics import BASELINE_NAME, METRICS_NAME
+from compress.check import BUDGET_NAME, MODEL_NAME, CheckResult, Row, check
+from compress.check.metrics import METRICS_NAME
 from compress.errors import RecipeError
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
@@ -89,9 +89,6 @@ def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str
         (folder / BUDGET_NAME).unlink(missing_ok=True)
     for name, source in published.items():
         _copy(source, folder / name)
-    if not (folder / BASELINE_NAME).exists():
-        # The first artefact is what later ones are compared to; whoever accepts a larger one removes the file.
-        write_json(folder / BASELINE_NAME, measure(folder / MODEL_NAME).baseline())
     result = check(folder / MODEL_NAME) if BUDGET_NAME in published else None
     write_json(context.path("check.json"), result.to_dict() if result else None)
     return {"passed": result.passed if result else None, "metrics": metrics}

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from compress import __version__
 from compress.artifact import cleanup_partial, sha256_file, sha256_json
 from compress.check import CheckResult
 from compress.errors import MachineError
@@ -91,7 +93,12 @@ def _run_stage(
     made = {file: sha for record, _ in done for file, sha in record.outputs.items()}
     inputs = {file: made[file] for file in stage.inputs if file in made}
     inputs |= {str(path): sha256_file(path) for path in stage.external(context)}
-    parts = {"stage": stage.name, "settings": stage.settings(context), "inputs": sorted(inputs.values())}
+    parts: dict[str, Any] = {
+        "version": __version__,
+        "stage": stage.name,
+        "settings": stage.settings(context),
+        "inputs": sorted(inputs.values()),
+    }
     if stage.after_all:
         parts["before"] = [[record.name, record.key, record.outputs] for record, _ in done]
     key = sha256_json(parts)

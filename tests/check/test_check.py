@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.check import check, measure
+from compress.check import accept, check, measure
 from compress.check.metrics import Metrics
 from compress.check.output import github_annotations, junit, markdown
 from compress.errors import CompressError, ModelFileError, RecipeError
@@ -176,7 +176,7 @@ def test_growing_by_one_against_the_baseline_fails(model, figure):
     (row,) = check(model, Budget(file_bytes=10**6)).violations
     assert row.name == f"{figure} against baseline"
     assert row.before == baseline[figure] - 1
-    assert row.note == "grew by 1; delete baseline.json to accept it"
+    assert row.note == "grew by 1; `compress check --accept` takes it as it is"
 
 
 def test_a_folder_is_walked_for_every_budget(tmp_path, model):
@@ -303,3 +303,11 @@ def test_checking_loads_neither_a_runtime_nor_torch(model):
     )
     result = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_accepting_a_model_makes_it_the_baseline_that_later_ones_must_not_exceed(model):
+    model.with_name("budget.toml").write_text("file_bytes = 10_000_000")
+    (written,) = accept(model.parent)
+    assert written == model.with_name("baseline.json")
+    assert json.loads(written.read_text()) == measure(model).baseline()
+    assert all(row.passed for row in check(model.parent).rows if row.name.endswith("against baseline"))

@@ -101,7 +101,7 @@ def test_a_network_that_grew_is_told_how_to_be_accepted(project, command):
     baseline.write_text(json.dumps({"parameters": 10}))
     code, out, _ = command("check", "--json")
     assert code == 1
-    assert json.loads(out)["rows"][-1]["note"].endswith("; delete baseline.json to accept it")
+    assert json.loads(out)["rows"][-1]["note"].endswith("; `compress check --accept` takes it as it is")
 
 
 def content_errors():
