@@ -48,8 +48,9 @@ def run(
     export: Annotated[Path, typer.Option(help="Where artefacts are published.")] = Path("export"),
     as_json: Json = False,
 ) -> None:
-    """Run a recipe: train, prune, compact, retrain, export, rewrite, quantize, profile, check, report.
+    """Run a recipe from training to report, or what has changed of it.
 
+    Train, prune, compact, retrain, export, rewrite, quantize, profile, check, report.
     Interrupted, the same command goes on; unchanged, it does nothing.
     """
     _require_torch()
@@ -188,6 +189,37 @@ def rewrite(
 
 
 @app.command()
+def explain(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    epsilon: Annotated[float | None, typer.Option(help="Weights below ε × the largest count as zero.")] = None,
+    exact: Annotated[bool, typer.Option(help="Only true zeros count.")] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write a Markdown table here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell why an ONNX file does not shrink, by layer."""
+    from compress.artifact import write_text
+    from compress.console import print_json, print_line, print_table
+    from compress.recipe import RewriteSettings, validate
+    from compress.rewrite import explain as explain_model
+    from compress.rewrite.explain import reason
+
+    given = {} if epsilon is None and not exact else {"epsilon": 0.0 if exact else epsilon}
+    found = explain_model(model, validate(given, RewriteSettings, "options"))
+    if markdown is not None:
+        write_text(markdown, found.markdown())
+    if as_json:
+        print_json(found.to_dict())
+        return
+    rows = ((one.node, one.op, one.channels, one.dead, one.constant, one.duplicate) for one in found.layers)
+    print_table(str(model), ("layer", "op", "channels", "dead", "constant", "duplicate"), rows)
+    for layer in found.layers:
+        for row in layer.kept:
+            print_line(f"{layer.node}: {reason(row)}")
+    for operator, count in found.unknown.items():
+        print_line(f"{operator} × {count}: no rule, all that it touches stays")
+
+
+@app.command()
 def quantize(
     model: Annotated[Path, typer.Argument(help="A float32 ONNX file.")],
     output: Output,
@@ -226,7 +258,10 @@ def profile(
     operators: Annotated[int, typer.Option(help="How many of the slowest operators to list.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Measure latency, load time and memory of ONNX files; ratios come with their interval."""
+    """Measure latency, load time and memory of ONNX files.
+
+    The others are compared with the first, in alternating blocks; ratios come with their interval.
+    """
     from compress.console import print_json, print_table, working
     from compress.profiling import profile as measure
     from compress.recipe import ProfileSettings, validate
@@ -261,7 +296,10 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold models against their budgets. Exit 1 if a limit is exceeded."""
+    """Hold the models of export/ against their budgets.
+
+    Exit 1 if a limit is exceeded.
+    """
     from compress.artifact import write_text
     from compress.check import accept as accept_models
     from compress.check import check as check_models
@@ -299,7 +337,10 @@ def report(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write to.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run again: JSON, Markdown and one HTML page."""
+    """Write the report of a run again.
+
+    JSON, Markdown, and one HTML page with everything inside.
+    """
     from compress.artifact import read_json, require_file
     from compress.console import print_json, print_line
     from compress.report import RunFigures, write_report
@@ -314,7 +355,10 @@ def report(
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the methods: id, kind, what it does, where it comes from, its knobs."""
+    """List the methods of pruning, and where they come from.
+
+    With --json: id, kind, what it does, source, knobs.
+    """
     _require_torch()
     from dataclasses import asdict
 

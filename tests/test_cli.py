@@ -10,7 +10,19 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.cli import main
 from compress.errors import CompressError, RecipeError, suggestion
 
-COMMANDS = ["run", "train", "prune", "export", "rewrite", "quantize", "profile", "check", "report", "methods"]
+COMMANDS = [
+    "run",
+    "train",
+    "prune",
+    "export",
+    "rewrite",
+    "explain",
+    "quantize",
+    "profile",
+    "check",
+    "report",
+    "methods",
+]
 
 HELP = """\
 Usage: compress [OPTIONS] COMMAND [ARGS]...
@@ -23,16 +35,17 @@ Options:
   --help     Show this message and exit.
 
 Commands:
-  run       Run a recipe: train, prune, compact, retrain, export,...
+  run       Run a recipe from training to report, or what has changed of it.
   train     Train the network of a recipe.
   prune     Prune a checkpoint and cut the pruned channels out.
   export    Export a checkpoint as ONNX, checked against torch.
   rewrite   Remove dead channels from an ONNX file, with proof.
+  explain   Tell why an ONNX file does not shrink, by layer.
   quantize  Quantize an ONNX file, calibrated on real inputs.
-  profile   Measure latency, load time and memory of ONNX files; ratios...
-  check     Hold models against their budgets.
-  report    Write the report of a run again: JSON, Markdown and one HTML...
-  methods   List the methods: id, kind, what it does, where it comes...
+  profile   Measure latency, load time and memory of ONNX files.
+  check     Hold the models of export/ against their budgets.
+  report    Write the report of a run again.
+  methods   List the methods of pruning, and where they come from.
 """
 
 CHECKED = """\
