@@ -114,6 +114,13 @@ class RetrainSettings(TrainSettings):
     )
 
 
+class ScheduleSettings(Settings):
+    """In how many cuts the channels go."""
+
+    name: str = Field("one-shot", description="id of the schedule, as `compress methods` lists it")
+    options: dict[str, Any] = Field(default_factory=dict, description="the schedule's own knobs")
+
+
 class PruneSettings(Settings):
     """Which channels go, and how many."""
 
@@ -133,6 +140,9 @@ class PruneSettings(Settings):
     round_to: Positive = Field(1, description="kept channels are rounded to the nearest multiple of this")
     samples: Positive = Field(128, description="training images for methods that look at data")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own knobs")
+    schedule: ScheduleSettings = Field(
+        default_factory=lambda: ScheduleSettings(), description="one cut, or several with training between them"
+    )
 
 
 class ExportSettings(Settings):

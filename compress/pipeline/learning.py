@@ -18,7 +18,9 @@ from compress.data.base import Augment
 from compress.errors import NetworkError
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
-from compress.prune import bind_regularizer, prepare_weights, prune
+from compress.prune import ChannelMask, bind_regularizer, prepare_weights, prune
+from compress.prune.options import build
+from compress.prune.schedules import schedules
 from compress.recipe import TrainSettings
 from compress.train.checkpoint import load_checkpoint, save_checkpoint
 from compress.train.evaluate import accuracy
@@ -81,18 +83,27 @@ def prune_channels(context: RunContext, _: Sequence[StageRecord]) -> dict[str, A
     recipe = context.recipe
     source = "sparse.safetensors" if recipe.sparsify is not None else "trained.safetensors"
     loaded = load_checkpoint(context.path(source))
-    result = prune(
-        loaded.model,
-        loaded.spec.input_shape,
-        recipe.prune,
-        training_samples(context),
-        seed=recipe.seed,
-        progress=context.reporter.progress,
-    )
-    result.mask.apply(loaded.model)
+    schedule = build(schedules, recipe.prune.schedule.name, recipe.prune.schedule.options)
+    ratios = schedule.ratios(recipe.prune.ratio)
+    between = recipe.retrain.model_copy(update={"epochs": schedule.epochs_between})
+    teacher = _load_teacher(context) if recipe.retrain.distill is not None and len(ratios) > 1 else None
+    history: list[dict[str, Any]] = []
+    for cut, ratio in enumerate(ratios):
+        result = prune(
+            loaded.model,
+            loaded.spec.input_shape,
+            recipe.prune.model_copy(update={"ratio": ratio}),
+            training_samples(context),
+            seed=recipe.seed,
+            progress=context.reporter.progress,
+        )
+        result.mask.apply(loaded.model)
+        if cut + 1 < len(ratios):
+            state = context.path(f"prune.{cut}.state")
+            history += _fit(context, loaded.model, between, state, teacher, result.mask)
     save_checkpoint(context.path("pruned.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
     write_json(context.path("plan.json"), result.plan.to_dict())
-    return result.summary()
+    return {**result.summary(), "history": history}
 
 
 def training_samples(context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
@@ -145,7 +156,12 @@ def _load_teacher(context: RunContext) -> nn.Module:
 
 
 def _fit(
-    context: RunContext, network: nn.Module, settings: TrainSettings, state: Path, teacher: nn.Module | None = None
+    context: RunContext,
+    network: nn.Module,
+    settings: TrainSettings,
+    state: Path,
+    teacher: nn.Module | None = None,
+    masks: ChannelMask | None = None,
 ) -> list[dict[str, Any]]:
     recipe = context.recipe
     regularizer = None
@@ -161,6 +177,7 @@ def _fit(
         progress=_progress(context),
         regularizer=regularizer,
         teacher=teacher,
+        masks=masks,
     )
     return [dict(record) for record in result.history]
 

@@ -15,6 +15,7 @@ from compress.profiling.device import open_device
 from compress.prune.criteria import criteria
 from compress.prune.options import build
 from compress.prune.regularizers import regularizers
+from compress.prune.schedules import schedules
 from compress.prune.search import searches
 from compress.recipe import PruneSettings, load_budget
 from compress.torch_graph import trace_network
@@ -63,6 +64,7 @@ def preflight(context: RunContext, *, training: bool) -> None:
 
 
 def _check_method(settings: PruneSettings) -> None:
+    build(schedules, settings.schedule.name, settings.schedule.options)
     name = settings.method
     if name in criteria:
         build(criteria, name, settings.options)

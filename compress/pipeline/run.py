@@ -115,8 +115,9 @@ def _run_stage(
     record = StageRecord(stage.name, key, seconds, inputs, outputs, figures)
     manifest.add(record)
     # Only now: until the stage is in the manifest, an interruption must find the training state again.
-    for state in stage.states:
-        context.path(state).unlink(missing_ok=True)
+    for pattern in stage.states:
+        for state in context.folder.glob(pattern):
+            state.unlink()
     context.reporter.stage(stage.name, "done")
     return record, False
 

@@ -32,7 +32,7 @@ class Stage:
         outputs: files that it writes.
         external: files from elsewhere that it reads.
         applies: whether a recipe asks for it.
-        states: files from which it goes on after an interruption; removed once it is done.
+        states: patterns of files from which it goes on after an interruption; removed once it is done.
         after_all: whether it depends on everything that earlier stages measured.
         still_published: tells whether what it wrote outside the run folder is still there, unchanged.
     """
@@ -78,6 +78,12 @@ def _check(context: RunContext) -> Any:
     return {**_section("budget")(context), "export": str(context.export_folder)}
 
 
+def _prune_settings(context: RunContext) -> Any:
+    """Returns what decides the cut: the retraining too, where there is training between cuts."""
+    one_shot = context.recipe.prune.schedule.name == "one-shot"
+    return _section("data", "prune", *(() if one_shot else ("retrain",)), data=True, code=True)(context)
+
+
 def _weights(context: RunContext) -> list[Path]:
     name = context.recipe.model.checkpoint
     return [context.find(name, "checkpoint")] if name else []
@@ -116,9 +122,10 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "prune",
         learning.prune_channels,
-        _section("data", "prune", data=True, code=True),
+        _prune_settings,
         inputs=("trained.safetensors", "sparse.safetensors"),
         outputs=("pruned.safetensors", "plan.json"),
+        states=("prune.*.state",),
     ),
     Stage(
         "compact",

@@ -10,6 +10,7 @@ from typing import Any
 
 from compress.prune.criteria import criteria
 from compress.prune.regularizers import regularizers
+from compress.prune.schedules import schedules
 from compress.prune.search import searches
 
 _SECTION = re.compile(r"^(\w+):(.*)$")
@@ -38,7 +39,7 @@ class MethodInfo:
 
     Attributes:
         id: as it stands in a recipe.
-        kind: `criterion`, `search` or `regularizer`.
+        kind: `criterion`, `search`, `regularizer` or `schedule`.
         summary: one line.
         source: the paper, its equation, and where this product departs from it.
         knobs: its options.
@@ -53,7 +54,7 @@ class MethodInfo:
 
 def methods() -> list[MethodInfo]:
     """Returns every registered method, by kind, then by id."""
-    kinds: tuple[Any, ...] = (criteria, searches, regularizers)
+    kinds: tuple[Any, ...] = (criteria, searches, regularizers, schedules)
     return [_describe(name, registry.kind, registry.get(name)) for registry in kinds for name in registry]
 
 
