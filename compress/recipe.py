@@ -141,7 +141,7 @@ class PruneSettings(Settings):
     samples: Positive = Field(128, description="training images for methods that look at data")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own knobs")
     schedule: ScheduleSettings = Field(
-        default_factory=lambda: ScheduleSettings(), description="one cut, or several with training between them"
+        default_factory=ScheduleSettings, description="one cut, or several with training between them"
     )
 
 

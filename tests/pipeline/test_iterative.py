@@ -7,7 +7,7 @@ import pytest
 ITERATIVE = 'ratio = 0.5\nschedule = { name = "iterative", options = { rounds = 3, epochs = 1 } }'
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -44,12 +44,12 @@ def test_interrupted_between_rounds_it_ends_with_the_same_artefact(project, monk
     def prune(*arguments, **options):
         calls.append(1)
         if len(calls) == 3:
-            raise Stop
+            raise StopError
         return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(learning, "prune", prune)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             project.run()
     assert len(list(project.run_folder.glob("prune.*.state"))) == 2
     project.run()
