@@ -22,12 +22,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Prints a table on stdout; the first column is left-aligned, the others right-aligned."""
+    """Prints a table on stdout; columns of numbers are right-aligned."""
+    lines = [["" if cell is None else str(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        numbers = lines and all(line[index][:1].isdigit() for line in lines)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
     Console(markup=False, highlight=False).print(table)
 
 

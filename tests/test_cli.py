@@ -51,11 +51,11 @@ Commands:
 CHECKED = """\
 budget
 ┏━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━┳━━━━┳━━━━━━┓
-┃ model                  ┃     figure ┃ measured ┃ limit ┃    ┃ note ┃
+┃ model                  ┃ figure     ┃ measured ┃ limit ┃    ┃ note ┃
 ┡━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━╇━━━━╇━━━━━━┩
-│ export/tiny/model.onnx │ parameters │       20 │    20 │ ok │      │
-│ export/tiny/model.onnx │       macs │       16 │    16 │ ok │      │
-│ export/tiny/model.onnx │  operators │     Gemm │  Gemm │ ok │      │
+│ export/tiny/model.onnx │ parameters │ 20       │ 20    │ ok │      │
+│ export/tiny/model.onnx │ macs       │ 16       │ 16    │ ok │      │
+│ export/tiny/model.onnx │ operators  │ Gemm     │ Gemm  │ ok │      │
 └────────────────────────┴────────────┴──────────┴───────┴────┴──────┘
 """
 
