@@ -60,13 +60,13 @@ class Trace:
         hidden = [name for name in (*node.inputs, *node.outputs) if name and name not in self.graph.shapes]
         if hidden:
             return f"the shape of {hidden[0]!r} is not known"
-        beside = [name for name in node.outputs[1:] if name in self._read] if not found.several_outputs else []
+        beside = [name for name in node.outputs[1:] if name in self.read] if not found.several_outputs else []
         if beside or not any(node.outputs[:1]):
             return f"operator {node.key} has no rule for its output {(beside or node.outputs)[-1]!r}"
         return None
 
     @cached_property
-    def _read(self) -> frozenset[str]:
+    def read(self) -> frozenset[str]:
         """The tensors that something reads."""
         inner = (name for node in self.graph.nodes for name in (*node.inputs, *node.captured))
         return frozenset((*inner, *self.graph.outputs))
@@ -87,12 +87,12 @@ class Trace:
         value = self.values.get(name)
         if value is None or (value.dtype.kind == "f" and np.isnan(value).any()):
             return None
-        return value
+        return np.broadcast_to(value, self.graph.shapes.get(name, value.shape))
 
     def nonzero(self, name: str) -> Array:
-        """Returns which entries of a constant count as nonzero."""
+        """Returns which entries of a constant count as nonzero. Shape: the tensor's."""
         if name not in self._nonzero:
-            value = self.values[name]
+            value = np.broadcast_to(self.values[name], self.graph.shapes[name])
             if self.epsilon == 0 or value.dtype.kind != "f":
                 self._nonzero[name] = value != 0
             else:
@@ -151,8 +151,10 @@ def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True) -> Trace:
         if rules.find(node.key) is None:
             result.unknown[node.key] = result.unknown.get(node.key, 0) + 1
     for name in graph.constants:
-        # Every constant has its atoms from the start, whether or not a node reads it.
-        labels.of(name)
+        # Every constant has its atoms from the start; what no node reads may have been read by one that was folded.
+        factors = labels.of(name)
+        for factor in factors if name not in result.read else ():
+            labels.pin(factor, Node("Constant", f"constant {name!r}", (), ()), "no operator reads it")
     ignored: list[tuple[Node, str]] = []
     for node in graph.nodes:
         labels.asked.clear()

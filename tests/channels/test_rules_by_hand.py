@@ -236,3 +236,31 @@ def test_a_padded_shortcut_ties_the_middle_and_frees_the_ends():
     members = {(m.parameter, m.axis): m.unit.tolist() for m in groups.groups[0].members}
     assert members[("w1", 0)] == members[("w2", 1)] == [2, 0, 1, 3]
     assert members[("w0", 0)] == members[("w1", 1)] == [0, 1]
+
+
+def test_a_single_channel_that_is_padded_to_three_is_needed_once():
+    constants = weights((1, 1, 1, 1), (2, 3, 1, 1)) | {"p": np.array([0, 1, 0, 0, 0, 1, 0, 0])}
+    nodes = [node("Conv", "in w0", "x"), node("Pad", "x p", "y"), node("Conv", "y w1", "out")]
+    assert traced(nodes, constants).needs["x"].shape == (1, 1, 1, 1)
+
+
+def test_weights_that_the_graph_makes_itself_are_known_in_full():
+    constants = {"s": np.array([4, 1, 3, 3]), "b": F([1, 2, 3, 4])}
+    nodes = [node("ConstantOfShape", "s", "w"), node("Conv", "in w b", "out")]
+    model = make_model(nodes, {"in": (1, 1, 3, 3)}, {"out": None}, constants)
+    assert values(trace(channel_graph(model)), "out") == [1, 2, 3, 4]
+
+
+def test_what_holds_for_an_example_size_alone_is_no_constant():
+    nodes = [node("Shape", "in", "s"), node("ConstantOfShape", "s", "z"), node("Add", "in z", "out")]
+    graphs = [channel_graph(make_model(nodes, {"in": (n, 2)}, {"out": (n, 2)}, {})) for n in ("N", 2)]
+    assert ["z" in graph.constants for graph in graphs] == [False, True]
+
+
+def test_the_sizes_that_a_tensor_is_made_of_are_all_needed():
+    constants = {"s": np.array([4, 1, 3, 3]), "b": F([1, 2, 3, 4]), "w1": np.ones((2, 4, 1, 1), F)}
+    nodes = [node("Shape", "in", "t"), node("Add", "s t", "u"), node("ConstantOfShape", "u", "w"),
+             node("Conv", "in w1", "out")]  # fmt: skip
+    model = make_model(nodes, {"in": ("N", 4, 3, 3)}, {"out": None}, constants)
+    found = trace(channel_graph(model))
+    assert sweep(found).mask("s", 0).all()

@@ -29,7 +29,8 @@ def signature(model):
 def assert_sound(model, chosen):
     result = rewrite(model, chosen)
     assert result.proven, result.notes
-    assert not [note for note in result.notes if "left out" in note], result.notes
+    # A pass may be left out because it would make a tiny file larger, never because it is wrong.
+    assert not [note for note in result.notes if "left out" in note and "would become" not in note], result.notes
     onnx.checker.check_model(result.model, full_check=True)
     assert signature(result.model) == signature(model)
     assert result.params_after <= result.params_before

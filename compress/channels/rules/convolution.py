@@ -116,7 +116,7 @@ class Convolution(Rule):
 
     def _dense(self, node: Node, trace: Trace) -> Array:
         """Returns the response of each output channel to each constant input channel. Shape: (O, C)."""
-        weight = trace.values[node.input(1)].astype(np.float64)
+        weight = np.broadcast_to(trace.values[node.input(1)], trace.graph.shapes[node.input(1)]).astype(np.float64)
         return self._spread(node, weight.sum(axis=tuple(range(2, weight.ndim))))
 
     def _spread(self, node: Node, matrix: Array) -> Array:

@@ -127,7 +127,10 @@ class MatrixProduct(Rule):
         return nonzero if self._axes(node, trace)[2] == 1 else nonzero.T
 
     def _dense(self, node: Node, trace: Trace) -> Array:
-        weight = trace.values[node.input(1)].astype(np.float64) * self._factor(node, "alpha")
+        b = node.input(1)
+        weight = np.broadcast_to(trace.values[b], trace.graph.shapes[b]).astype(np.float64) * self._factor(
+            node, "alpha"
+        )
         return weight if self._axes(node, trace)[2] == 1 else weight.T
 
     def _factor(self, node: Node, name: str) -> float:

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 
 class ShapeOnly(Rule):
-    """No channels come out; what goes in is read for its shape or its integers."""
+    """No channels come out.
+
+    Attributes:
+        reads_values: whether the entries of the inputs are read, so that they all stay; else only their shape is.
+    """
+
+    reads_values = False
 
     def label(self, node: Node, trace: Trace) -> None:
-        for name in node.inputs:
-            # Asked, so that it is known that nothing of it is read but its shape.
+        for name in () if self.reads_values else node.inputs:
+            # What a rule asks for is its own business; what it does not ask for stays whole.
             trace.labels.of(name)
         trace.labels.factors[node.outputs[0]] = ()
 
@@ -54,6 +60,8 @@ class SizeOf(ShapeOnly):
 class Filled(ShapeOnly):
     """A tensor of one value."""
 
+    reads_values = True
+
     def evaluate(self, node: Node, trace: Trace) -> None:
         fill: Array = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).reshape(-1)
         rank = len(trace.graph.shapes[node.outputs[0]])
@@ -68,6 +76,8 @@ class Filled(ShapeOnly):
 @rule("Range")
 class Counting(ShapeOnly):
     """Evenly spaced numbers."""
+
+    reads_values = True
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         combine(node, trace, lambda v: np.arange(v[0].item(), v[1].item(), v[2].item(), dtype=v[0].dtype))
