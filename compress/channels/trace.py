@@ -83,11 +83,16 @@ class Trace:
         return value
 
     def constant(self, name: str) -> Array | None:
-        """Returns the full value of a tensor that does not depend on the input, else None."""
+        """Returns the value of a tensor that depends on no input, broadcastable to its shape; None if it does."""
         value = self.values.get(name)
         if value is None or (value.dtype.kind == "f" and np.isnan(value).any()):
             return None
-        return np.broadcast_to(value, self.graph.shapes.get(name, value.shape))
+        return value
+
+    def full(self, name: str) -> Array | None:
+        """Returns what `constant` does, in the tensor's own shape: weights need not be stored, they can be computed."""
+        value = self.constant(name)
+        return None if value is None else np.broadcast_to(value, self.graph.shapes[name])
 
     def nonzero(self, name: str) -> Array:
         """Returns which entries of a constant count as nonzero. Shape: the tensor's."""

@@ -49,7 +49,7 @@ class Convolution(Rule):
         labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[node.outputs[0]][2:]))
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        weight = trace.constant(node.input(1))
+        weight = trace.full(node.input(1))
         if weight is None:
             return
         bias = self._bias(node, trace, weight.shape[0])
@@ -70,7 +70,7 @@ class Convolution(Rule):
         x, weight = node.input(0), node.input(1)
         out_shape = trace.graph.shapes[node.outputs[0]]
         rank = len(out_shape)
-        if trace.constant(weight) is None:
+        if trace.full(weight) is None:
             for name in (x, weight, node.input(2)):
                 if name:
                     trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
@@ -92,7 +92,7 @@ class Convolution(Rule):
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant input channels are gone, or None. Shape: (O,)."""
-        weight = trace.constant(node.input(1))
+        weight = trace.full(node.input(1))
         if weight is None:
             return None
         inputs = self._inputs(node, trace)
@@ -107,7 +107,7 @@ class Convolution(Rule):
         return np.full(size, np.nan, np.float32) if value is None else along(value, 1, size)
 
     def _bias(self, node: Node, trace: Trace, size: int) -> Array | None:
-        return trace.constant(node.input(2)) if node.input(2) else np.zeros(size, np.float32)
+        return trace.full(node.input(2)) if node.input(2) else np.zeros(size, np.float32)
 
     def _reads(self, node: Node, trace: Trace) -> Array:
         """Returns which output channel reads which input channel. Shape: (O, C), booleans."""

@@ -51,8 +51,8 @@ class MatrixProduct(Rule):
             labels.reuse[b] = labels.reuse.get(b, 0) + positions
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        weight = trace.constant(node.input(1))
-        c = trace.constant(node.input(2)) if node.input(2) else np.zeros(1, np.float32)
+        weight = trace.full(node.input(1))
+        c = trace.full(node.input(2)) if node.input(2) else np.zeros(1, np.float32)
         y = node.outputs[0]
         if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
             return
@@ -69,7 +69,7 @@ class MatrixProduct(Rule):
         cells = trace.demand(y)
         if c:
             trace.need(c, np.ones((1,) * len(shapes[c]), dtype=bool) & cells.any())
-        weight = trace.constant(b)
+        weight = trace.full(b)
         if weight is not None and weight.ndim == 2:
             wanted = only_axis(cells, -1, weight.shape[self._axes(node, trace)[3] or 0])
             used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
@@ -95,7 +95,7 @@ class MatrixProduct(Rule):
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant inputs are gone, or None. Shape: (N,)."""
-        weight = trace.constant(node.input(1))
+        weight = trace.full(node.input(1))
         if weight is None or weight.ndim != 2:
             return None
         inputs = self._inputs(node, trace)

@@ -30,7 +30,7 @@ class BatchNormalization(Rule):
         labels.factors[node.outputs[0]] = labels.of(x)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        parameters = [trace.constant(name) for name in node.inputs[1:5]]
+        parameters = [trace.full(name) for name in node.inputs[1:5]]
         x = trace.values.get(node.input(0))
         rank = len(trace.graph.shapes[node.input(0)])
         if any(p is None for p in parameters) or node.attributes.get("training_mode", 0):
@@ -61,7 +61,7 @@ class InstanceNormalization(Rule):
         labels.factors[node.outputs[0]] = labels.of(x)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        scale, shift = trace.constant(node.input(1)), trace.constant(node.input(2))
+        scale, shift = trace.full(node.input(1)), trace.full(node.input(2))
         if scale is None or shift is None:
             return
         rank = len(trace.graph.shapes[node.input(0)])

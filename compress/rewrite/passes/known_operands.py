@@ -37,6 +37,8 @@ class KnownOperands(Pass):
                     break
                 target.inputs[index] = constant(graph, f"{name}.known", value)
                 replaced += 1
+                # The others now give the result its shape, so they are looked at again only in the next round.
+                break
         notes = [f"{replaced} operands of known value replaced"] if replaced else []
         return [*notes, f"{bypassed} additions of zero dropped"] if bypassed else notes
 
