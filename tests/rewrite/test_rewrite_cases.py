@@ -92,11 +92,12 @@ def test_a_constant_moves_past_a_matrix_product(operator):
     assert result.model.graph.node[-1].op_type == ("Gemm" if operator == "Gemm" else "Add")
 
 
-def test_a_constant_moves_into_a_bias_that_is_scaled():
-    held = weights(w0=(2, 4), b0=(4,), w1=(4, 3), b1=(3,))
+@pytest.mark.parametrize("inputs", ["x w1 b1", "x w1"], ids=["bias", "no bias"])
+def test_a_constant_moves_into_a_bias_that_is_scaled(inputs):
+    held = weights(w0=(60, 4), b0=(4,), w1=(4, 3), b1=(3,))
     held["w0"][:, 1], held["b0"][1] = 0, 2
-    nodes = [node("Gemm", "in w0 b0", "x"), node("Gemm", "x w1 b1", "out", alpha=0.5, beta=4.0)]
-    result = proven(make_model(nodes, {"in": ("N", 2)}, {"out": ("N", 3)}, held))
+    nodes = [node("Gemm", "in w0 b0", "x"), node("Gemm", inputs, "out", alpha=0.5, beta=4.0)]
+    result = proven(make_model(nodes, {"in": ("N", 60)}, {"out": ("N", 3)}, held))
     assert shapes(result.model)["w1"] == (3, 3)
 
 
