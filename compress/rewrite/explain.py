@@ -12,10 +12,10 @@ from onnx import ModelProto
 from compress.channels.cells import only_axis
 from compress.channels.graph import Node
 from compress.channels.sweep import sweep
-from compress.channels.trace import Trace, trace
+from compress.channels.trace import Trace
 from compress.onnx_io.file import read_model
-from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
+from compress.rewrite.analysis import analyse
 from compress.rewrite.blocked import Blocked, blocked_channels
 
 
@@ -83,7 +83,7 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     """
     settings = settings or RewriteSettings()
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
-    known = trace(channel_graph(original), epsilon=settings.epsilon)
+    known = analyse(original, settings)
     kept = sweep(known)
     blocked: dict[str, list[Blocked]] = {}
     for row in blocked_channels(known):

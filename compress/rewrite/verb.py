@@ -12,11 +12,11 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 from onnx.helper import make_tensor_value_info
 
-from compress.channels.trace import trace
+from compress.errors import ModelFileError
 from compress.onnx_io.cost import onnx_cost
 from compress.onnx_io.file import read_model, strip_metadata, write_model
-from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
+from compress.rewrite.analysis import analyse
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
@@ -82,7 +82,15 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     start = time.perf_counter()
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
     chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
-    best = _proven(original, chosen, settings)
+    try:
+        analyse(original, settings)
+    except ModelFileError as error:
+        # Nothing is known of it, so nothing can be taken from it.
+        best = _Attempt(original, [f"the original is kept: {error}"], Proof(False, reason=str(error)))
+        blocked = []
+    else:
+        best = _proven(original, chosen, settings)
+        blocked = blocked_channels(analyse(best.model, settings))
     result, notes, proof = best.model, best.notes, best.proof
     before, after = onnx_cost(original), onnx_cost(result)
     return RewriteResult(
@@ -97,7 +105,7 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
         max_abs_diff=proof.max_abs_diff,
         seconds=time.perf_counter() - start,
         proven=proof.holds,
-        blocked=blocked_channels(trace(channel_graph(result), epsilon=settings.epsilon)),
+        blocked=blocked,
         notes=notes,
     )
 
@@ -179,9 +187,8 @@ def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSet
         changed = False
         for one in chosen:
             graph = gs.import_onnx(model)
-            known = trace(channel_graph(model), epsilon=settings.epsilon)
             try:
-                found = one.run(graph, known)
+                found = one.run(graph, analyse(model, settings))
                 rewritten = _exported(graph, original) if found else model
             except Exception as error:  # a fault of one pass must not cost the user what the others do
                 raise _PassError(f"pass {one.name} fails: {type(error).__name__}: {error}") from error

@@ -113,6 +113,7 @@ def configurations(operator, g):
                                                "ax": np.array([1, 3], I64)}),
         "Gather": ([node("Gather", "x i", axis=2)], {"i": np.array([0, -1, 2], I64)}),
         "Pad": ([node("Pad", "x p v")], {"p": np.array([0, 1, 0, 0, 0, 2, 0, 0], I64), "v": f(0.5)}),
+        "Tile": ([node("Tile", "x r")], {"r": np.array([1, 2, 1, 3], I64)}),
         "Expand": ([node("GlobalMaxPool", "x", "a"), node("Expand", "a s")], {"s": np.array([1, C, 3, 3], I64)}),
         "Shape": ([node("Shape", "x", "s"), node("Reshape", "x s")], {}),
         "Size": ([node("Size", "x", "n"), node("Cast", "n", "k", to=1), node("Div", "x k")], {}),

@@ -63,6 +63,14 @@ class Rule(ABC):
         """Returns what else must change once channels are gone; None if nothing does."""
         return None
 
+    def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
+        """Returns (carrier, what its column of the weight gains) where constants that went are borne by another one.
+
+        Zero padding shows a constant at the borders, so no bias can stand for it; another constant channel can. The
+        gain has the shape of the weight without its column axis.
+        """
+        return None
+
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what each output channel gains once constant input channels are gone, or None. Shape: (O,)."""
         return None

@@ -77,8 +77,14 @@ class Convolution(Rule):
             return
         wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
         used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
-        # A bias can stand for a channel of one value; beside zero padding that is not the same everywhere.
-        trace.keep(x, on_axis(used & trace.stays(self._inputs(node, trace), foldable=not pads(node)), 1, rank))
+        inputs = self._inputs(node, trace)
+        needed = used & trace.stays(inputs, foldable=not pads(node))
+        carrier = self._carrier(node, trace)
+        if carrier is not None:
+            shown = needed & ~np.isnan(inputs)
+            needed = needed & ~shown
+            needed[carrier] = shown.any()
+        trace.keep(x, on_axis(needed, 1, rank))
         if node.input(2):
             trace.need(node.input(2), wanted)
 
@@ -92,13 +98,38 @@ class Convolution(Rule):
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant input channels are gone, or None. Shape: (O,)."""
-        weight = trace.full(node.input(1))
-        if weight is None:
+        if trace.full(node.input(1)) is None or self._carrier(node, trace) is not None:
             return None
-        inputs = self._inputs(node, trace)
-        gone = ~kept.mask(node.input(0), 1) & ~np.isnan(inputs)
-        constants = np.where(gone, inputs, 0)
-        return self._dense(node, trace) @ constants.astype(np.float64) if constants.any() else None
+        constants = self._gone(node, trace, kept)
+        return self._dense(node, trace) @ constants if constants.any() else None
+
+    def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
+        """Beside zero padding: Σ_j c_j / c_r · W[:, j] for the constants c_j that went and the carrier r that stays."""
+        carrier = self._carrier(node, trace)
+        if carrier is None:
+            return None
+        shares = self._gone(node, trace, kept) / float(self._inputs(node, trace)[carrier])
+        if not shares.any():
+            return None
+        weight = trace.values[node.input(1)].astype(np.float64)
+        return carrier, np.tensordot(weight, shares, axes=(1, 0))
+
+    def _carrier(self, node: Node, trace: Trace) -> int | None:
+        """Returns the constant input channel that bears the others, or None where a bias does or nothing can.
+
+        It is the largest, so that no share of it exceeds 1, whatever this node reads of it: all readers of a tensor
+        choose the same.
+        """
+        groups = int(node.attributes.get("group", 1))
+        if not pads(node) or not trace.fold or groups > 1 or node.input(1) not in trace.graph.constants:
+            return None
+        inputs = np.nan_to_num(np.abs(self._inputs(node, trace)))
+        return int(inputs.argmax()) if inputs.any() else None
+
+    def _gone(self, node: Node, trace: Trace, kept: Kept) -> Array:
+        """Returns the value of each constant input channel that goes, 0 for the others. Shape: (C,), float64."""
+        inputs = self._inputs(node, trace).astype(np.float64)
+        return np.where(~kept.mask(node.input(0), 1) & ~np.isnan(inputs), inputs, 0)
 
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each input channel, NaN where it varies over input, batch or space."""

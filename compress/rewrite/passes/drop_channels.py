@@ -30,6 +30,8 @@ class DropChannels(Pass):
         nodes = producers(graph)
         gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in trace.graph.nodes]
         edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in trace.graph.nodes]
+        for node in trace.graph.nodes:
+            _carry(graph, nodes[node.outputs[0]], node, trace, kept)
         removed = 0
         for name, tensor in graph.tensors().items():
             axes = kept.axes(name) if name in trace.graph.constants else {}
@@ -50,6 +52,20 @@ class DropChannels(Pass):
             if isinstance(tensor, gs.Variable) and tensor not in graph.inputs and tensor not in graph.outputs:
                 tensor.shape = None
         return [f"{removed} channels removed"]
+
+
+def _carry(graph: gs.Graph, target: gs.Node, node: Node, trace: Trace, kept: Kept) -> None:
+    """Gives a node's carrier channel what the other constants had added. The weight may be shared, so it is copied."""
+    found = trace.rule(node).carry(node, trace, kept)
+    if found is None:
+        return
+    carrier, gain = found
+    name = node.inputs[1]
+    values = trace.values[name].copy()
+    values[:, carrier] += gain.astype(values.dtype)
+    for axis, index in kept.axes(name).items():
+        values = values.take(index, axis=axis)
+    target.inputs[1] = constant(graph, name, values)
 
 
 def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: Trace, kept: Kept) -> None:

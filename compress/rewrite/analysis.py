@@ -1,0 +1,24 @@
+"""The analysis that every part of the rewriter starts from."""
+
+from __future__ import annotations
+
+from onnx import ModelProto
+
+from compress.channels.trace import Trace, trace
+from compress.errors import ModelFileError
+from compress.onnx_io.graph import channel_graph
+from compress.recipe import RewriteSettings
+
+
+def analyse(model: ModelProto, settings: RewriteSettings) -> Trace:
+    """Returns what is known of a model's channels.
+
+    Raises:
+        ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
+    """
+    try:
+        return trace(channel_graph(model), epsilon=settings.epsilon)
+    except Exception as error:
+        raise ModelFileError(
+            f"the model cannot be analysed: {type(error).__name__}: {error}", next_step="export it again"
+        ) from error
