@@ -113,6 +113,12 @@ def configurations(operator, g):
                                                "ax": np.array([1, 3], I64)}),
         "Gather": ([node("Gather", "x i", axis=2)], {"i": np.array([0, -1, 2], I64)}),
         "Pad": ([node("Pad", "x p v")], {"p": np.array([0, 1, 0, 0, 0, 2, 0, 0], I64), "v": f(0.5)}),
+        "ConvTranspose": ([node("ConvTranspose", "x w b", strides=[2, 2])],
+                          {"w": sparse(g, C, 5, 3, 3), "b": sparse(g, 5)}),
+        "GroupNormalization": ([node("GroupNormalization", "x s b", num_groups=2)],
+                               {"s": v[:, 0, 0], "b": v[:, 0, 0]}),
+        "LRN": ([node("LRN", "x", size=3)], {}),
+        "Hardmax": ([node("Hardmax", axis=1)], {}),
         "Tile": ([node("Tile", "x r")], {"r": np.array([1, 2, 1, 3], I64)}),
         "Expand": ([node("GlobalMaxPool", "x", "a"), node("Expand", "a s")], {"s": np.array([1, C, 3, 3], I64)}),
         "Shape": ([node("Shape", "x", "s"), node("Reshape", "x s")], {}),
@@ -121,6 +127,8 @@ def configurations(operator, g):
         "Range": ([node("Range", "a b c", "r"), node("Gather", "x r", axis=2)],
                   {"a": np.array(0), "b": np.array(3), "c": np.array(2)}),
         **{name: ([node(name, "x", axes=[2, 3])], {}) for name in ("ReduceMean", "ReduceMax", "ReduceMin")},
+        **{f"Reduce{kind}": ([node(f"Reduce{kind}", "x", axes=[3])], {}) for kind in ("L1", "L2", "SumSquare", "Prod")},
+        "ReduceSum": ([node("ReduceSum", "x ax")], {"ax": np.array([2, 3], I64)}),
     }  # fmt: skip
     table["Unsqueeze"], table["SpaceToDepth"] = table["Squeeze"], table["DepthToSpace"]
     return table[operator]
@@ -136,7 +144,7 @@ def network_around(operator, seed, opset=17):
     """Returns x = Conv(input) with dead and constant channels, the operator, and a convolution that reads y in part."""
     g = np.random.default_rng(seed)
     nodes, constants = configurations(operator, g)
-    opset = {"Gelu": 20, "Mish": 18, "RMSNormalization": 23}.get(operator, opset)
+    opset = {"Gelu": 20, "GroupNormalization": 21, "Mish": 18, "RMSNormalization": 23}.get(operator, opset)
     first, bias = sparse(g, C, 2, 1, 1), sparse(g, C)
     before = make_model(
         [node("Conv", "input w0 b0", "x"), *nodes],

@@ -83,17 +83,19 @@ class OverAxes(Rule):
     Args:
         default_axis: of the operator's attribute ``axis``.
         onwards: whether all axes from that one on are mixed, or that one alone.
+        operands: how many of the inputs are combined position by position; the others are read as a whole.
     """
 
-    def __init__(self, default_axis: int, *, onwards: bool) -> None:
+    def __init__(self, default_axis: int, *, onwards: bool, operands: int | None = None) -> None:
         self.default_axis = default_axis
         self.onwards = onwards
+        self.operands = operands
 
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)
         axes = self._axes(node, trace)
         labels.pin_axes(x, axes, node, f"{node.operator} normalises over it")
-        names = [name for name in node.inputs if name]
+        names = [name for name in node.inputs[: self.operands] if name]
         labels.factors[node.outputs[0]] = labels.unify_elementwise(names, len(trace.graph.shapes[x]), node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
@@ -103,7 +105,7 @@ class OverAxes(Rule):
         cells = trace.demand(node.outputs[0]).any(axis=self._axes(node, trace), keepdims=True)
         # Even a known value takes part in the mean or the sum, so it is kept, not only needed.
         trace.keep(node.input(0), np.asarray(cells))
-        for name in node.inputs[1:]:
+        for name in node.inputs[1 : self.operands]:
             if name:
                 trace.need(name, project(trace.demand(node.outputs[0]), trace.graph.shapes[name]))
 
@@ -123,5 +125,8 @@ for _name, _rule in {
     "Softmax": OverAxes(-1, onwards=False),
     "LogSoftmax": OverAxes(-1, onwards=False),
     "LpNormalization": OverAxes(-1, onwards=False),
+    "LRN": OverAxes(1, onwards=False),
+    "GroupNormalization": OverAxes(1, onwards=True, operands=1),
+    "Hardmax": OverAxes(-1, onwards=False),
 }.items():
     rules.register(_name)(_rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,13 +48,15 @@ class Window(Rule):
 
 
 class Reduction(Rule):
-    """Mean, maximum or minimum over some axes.
+    """One value for all positions of some axes: their mean, their sum, ….
 
     Args:
+        of_constant: what becomes of n equal values, given the value and n; by default the value itself.
         spatial: the axes are all after the second, whatever the node says (global pooling).
     """
 
-    def __init__(self, *, spatial: bool = False) -> None:
+    def __init__(self, of_constant: Callable[[Array, int], Array] | None = None, *, spatial: bool = False) -> None:
+        self.of_constant = of_constant
         self.spatial = spatial
 
     def label(self, node: Node, trace: Trace) -> None:
@@ -65,8 +68,14 @@ class Reduction(Rule):
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         value, axes = trace.values.get(node.input(0)), self._axes(node, trace)
-        if value is not None and all(value.shape[axis] == 1 for axis in axes):
-            store(node.outputs[0], self._reduced(value, axes, node), trace)
+        if value is None or any(value.shape[axis] != 1 for axis in axes):
+            return
+        if self.of_constant is not None:
+            if any(trace.graph.is_dynamic(node.input(0), axis) for axis in axes):
+                return
+            count = int(np.prod([trace.graph.shapes[node.input(0)][axis] for axis in axes]))
+            value = self.of_constant(value, count).astype(value.dtype)
+        store(node.outputs[0], self._reduced(value, axes, node), trace)
 
     def need(self, node: Node, trace: Trace) -> None:
         shape, axes = trace.graph.shapes[node.input(0)], self._axes(node, trace)
@@ -93,6 +102,14 @@ class Reduction(Rule):
 
 for _name in ("ReduceMean", "ReduceMax", "ReduceMin"):
     rules.register(_name)(Reduction())
+for _name, _of_constant in {
+    "ReduceSum": lambda value, n: n * value,
+    "ReduceL1": lambda value, n: n * np.abs(value),
+    "ReduceL2": lambda value, n: np.sqrt(n) * np.abs(value),
+    "ReduceSumSquare": lambda value, n: n * value**2,
+    "ReduceProd": lambda value, n: value**n,
+}.items():
+    rules.register(_name)(Reduction(_of_constant))
 for _name in ("GlobalAveragePool", "GlobalMaxPool"):
     rules.register(_name)(Reduction(spatial=True))
 

@@ -1,0 +1,92 @@
+"""Transposed convolutions: as convolutions, with the two channel axes of the weight exchanged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.cells import along, only_axis, store
+from compress.channels.graph import Array, Node
+from compress.channels.labels import as_factors, coverage, on_axis
+from compress.channels.rules import rule
+from compress.channels.rules.base import NodeEdit, Rule
+
+if TYPE_CHECKING:
+    from compress.channels.sweep import Kept
+    from compress.channels.trace import Trace
+
+
+@rule("ConvTranspose")
+class TransposedConvolution(Rule):
+    """X[N, C, …], W[C, O/g, …], B[O] → Y[N, O, …]. Where copies of the kernel overlap, no constant stays one."""
+
+    def label(self, node: Node, trace: Trace) -> None:
+        labels, shapes = trace.labels, trace.graph.shapes
+        x, weight, bias = node.input(0), node.input(1), node.input(2)
+        groups = int(node.attributes.get("group", 1))
+        inputs = labels.axis(x, 1, node)
+        rows = labels.axis(weight, 0, node, role="in" if groups == 1 else "out")
+        labels.unify(inputs, rows, node)
+        produced = labels.axis(weight, 1, node, role="out" if groups == 1 else None)
+        if groups == len(inputs) and shapes[weight][1] == 1:
+            # Depthwise: output channels follow their one input channel.
+            produced = rows
+        elif groups > 1:
+            labels.pin(inputs, node, "its groups must stay of one size")
+            produced = np.zeros(shapes[node.outputs[0]][1], dtype=np.int64)
+        if bias:
+            labels.unify(labels.axis(bias, 0, node, role="shift"), produced, node)
+        rank = len(shapes[x])
+        for name in (x, weight):
+            labels.pin_axes(name, tuple(range(2, rank)), node, "it is a spatial axis of a convolution")
+        batch = [factor for factor in labels.of(x) if coverage(factor) == (0,)]
+        labels.factors[node.outputs[0]] = as_factors(on_axis(produced, 1, rank), *batch)
+        labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[x][2:]))
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        weight = trace.full(node.input(1))
+        bias = trace.full(node.input(2)) if node.input(2) else None
+        if weight is None or (node.input(2) and bias is None):
+            return
+        size = trace.graph.shapes[node.outputs[0]][1]
+        busy = (self._reads(node, trace) & (self._inputs(node, trace) != 0)[None, :]).any(axis=1)
+        values = np.zeros(size, weight.dtype) if bias is None else bias
+        known = on_axis(np.where(busy, np.nan, values).astype(weight.dtype), 1, weight.ndim)
+        store(node.outputs[0], known, trace)
+
+    def need(self, node: Node, trace: Trace) -> None:
+        x, y = node.input(0), node.outputs[0]
+        wanted = only_axis(trace.demand(y), 1, trace.graph.shapes[y][1])
+        rank = len(trace.graph.shapes[x])
+        if trace.full(node.input(1)) is None:
+            for name in (x, node.input(1)):
+                trace.need(name, np.ones((1,) * rank, dtype=bool))
+        else:
+            used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
+            trace.keep(x, on_axis(used & trace.stays(self._inputs(node, trace), foldable=False), 1, rank))
+        if node.input(2):
+            trace.need(node.input(2), wanted)
+
+    def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
+        groups = int(node.attributes.get("group", 1))
+        remaining = kept.count(node.input(0), 1)
+        unchanged = groups == 1 or remaining == trace.graph.shapes[node.input(0)][1]
+        return None if unchanged else NodeEdit(attributes={"group": remaining})
+
+    def _inputs(self, node: Node, trace: Trace) -> Array:
+        """Returns the constant value of each input channel, NaN where it varies."""
+        size = trace.graph.shapes[node.input(0)][1]
+        value = trace.values.get(node.input(0))
+        return np.full(size, np.nan, np.float32) if value is None else along(value, 1, size)
+
+    def _reads(self, node: Node, trace: Trace) -> Array:
+        """Returns which output channel reads which input channel. Shape: (O, C), booleans."""
+        nonzero = trace.nonzero(node.input(1))
+        reads = np.asarray(nonzero.any(axis=tuple(range(2, nonzero.ndim))))  # (C, O/g)
+        groups = int(node.attributes.get("group", 1))
+        inputs, per_group = reads.shape
+        full = np.zeros((groups, per_group, groups, inputs // groups), dtype=bool)
+        index = np.arange(groups)
+        full[index, :, index, :] = reads.reshape(groups, inputs // groups, per_group).transpose(0, 2, 1)
+        return full.reshape(groups * per_group, inputs)
