@@ -13,15 +13,6 @@ from torch.nn import functional
 from compress.prune.problem import PruningProblem, Samples, places
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other cost more than these small networks gain from them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Padded(nn.Module):
     """Option A: every other pixel, with channels of zeros before and after."""
 

@@ -53,15 +53,6 @@ class TinyNet(nn.Module):
         return self.linear(x.flatten(1))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other cost more than these small networks gain from them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def dataset():
     return Dataset("fake", FakeSplit(40, 0), FakeSplit(16, 1), FakeSplit(16, 2), 4, (1, 4, 4))
