@@ -149,23 +149,37 @@ def operator_rows(model: str, feed: dict[str, Any], threads: int, runs: int) -> 
 
 
 def rows_of(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
-    """Sums the runtime's events into rows; the first of ``runs + 1`` runs warms up and is left out."""
+    """Turns the runtime's events into rows; the first of ``runs + 1`` runs warms up and is left out.
+
+    A row's time is the mean of the middle half of the runs: one interruption of the machine is not the operator's, and
+    the runtime's whole microseconds still average.
+    """
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
-    totals: dict[tuple[str, str], int] = {}
+    totals: dict[tuple[str, str], list[int]] = {}
     for event in events:
         operator = event.get("args", {}).get("op_name")
         if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time") or operator in CONTAINERS:
             continue
-        if bisect.bisect_right(starts, event["ts"]) < 2:
+        run = bisect.bisect_right(starts, event["ts"]) - 2
+        if not 0 <= run < runs:
             continue
         key = (event["name"][: -len("_kernel_time")], operator)
-        totals[key] = totals.get(key, 0) + event["dur"]
-    whole = sum(totals.values()) or 1
+        totals.setdefault(key, [0] * runs)[run] += event["dur"]
+    times = {key: middle_mean(durations) for key, durations in totals.items()}
+    whole = sum(times.values()) or 1
     rows = [
-        {"node": node, "operator": operator, "us": round(total / runs, 3), "share": round(total / whole, 6)}
-        for (node, operator), total in totals.items()
+        {"node": node, "operator": operator, "us": round(us, 3), "share": round(us / whole, 6)}
+        for (node, operator), us in times.items()
     ]
     return sorted(rows, key=lambda row: (-row["us"], row["node"]))
+
+
+def middle_mean(values: list[int]) -> float:
+    """Returns the mean of the values without the lowest and the highest quarter."""
+    ordered = sorted(values)
+    cut = len(ordered) // 4
+    middle = ordered[cut : len(ordered) - cut]
+    return sum(middle) / len(middle)
 
 
 def load_figures(model: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -267,3 +267,16 @@ def test_figures_by_hand(tmp_path, monkeypatch):
         "no difference measured",
     ]
     assert reports[0].p50_us == (107 + 500) / 2
+
+
+def test_one_interruption_is_not_the_operators():
+    def event(start, name, duration):
+        return {"cat": "Node", "ts": start, "name": f"{name}_kernel_time", "dur": duration, "args": {"op_name": "Conv"}}
+
+    starts = range(0, 9000, 1000)
+    events = [{"name": "model_run", "ts": start} for start in starts]
+    for number, start in enumerate(starts):
+        events += [event(start + 1, "a", 500 if number == 3 else 10), event(start + 600, "b", 20 + number % 2)]
+    rows = {row["node"]: row["us"] for row in rows_of(events, runs=8)}
+    assert rows["a"] == 10
+    assert rows["b"] == pytest.approx(20.5)
