@@ -146,6 +146,13 @@ def _explained(settings: TrainSettings) -> Iterator[None]:
         raise MachineError(
             "not enough GPU memory to train", got=f"batch_size {settings.batch_size}", next_step="halve it"
         ) from error
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        raise TrainingError(
+            "the network's forward() uses .view() on a tensor that lies in memory channels last",
+            next_step="write .flatten() or .reshape() there, or set [train] and [retrain] channels_last = false",
+        ) from error
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

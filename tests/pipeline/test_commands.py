@@ -231,3 +231,41 @@ def test_a_folder_of_images_runs_to_the_end(fresh, command):
     assert (code, err.count("\n")) == (2, 1)
     assert "class 3" in err
     assert sha256_file(fresh.model) == first
+
+
+HARD_CODED = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1)
+        self.linear = nn.Linear(6 * 8 * 8, 10)
+
+    def forward(self, x):
+        return self.linear(self.conv(x).relu().view(-1, 6 * 8 * 8))
+
+
+def build():
+    return Net()
+"""
+
+
+def test_a_network_with_channel_numbers_in_its_forward_is_told_the_way_over_onnx(fresh, command, tmp_path):
+    (fresh.folder / "net.py").write_text(HARD_CODED)
+    code, _, error = command("run", "recipe.toml")
+    assert code == 2
+    assert "channels_last = false" in error
+    fresh.change("[train]", "[train]\nchannels_last = false")
+    code, _, error = command("run", "recipe.toml")
+    assert code == 2
+    assert "its forward() has channel numbers of its own" in error
+    assert "compress export" in error
+    masked, small = tmp_path / "masked.onnx", tmp_path / "small.onnx"
+    assert command("export", str(fresh.run_folder / "pruned.safetensors"), "-o", str(masked))[0] == 0
+    code, out, _ = command("rewrite", str(masked), "-o", str(small), "--json")
+    figures = json.loads(out)
+    assert code == 0
+    assert figures["proven"]
+    assert figures["params_after"] < 0.6 * figures["params_before"]
