@@ -122,6 +122,14 @@ def configurations(operator, g):
         "Tile": ([node("Tile", "x r")], {"r": np.array([1, 2, 1, 3], I64)}),
         "Expand": ([node("GlobalMaxPool", "x", "a"), node("Expand", "a s")], {"s": np.array([1, C, 3, 3], I64)}),
         "Shape": ([node("Shape", "x", "s"), node("Reshape", "x s")], {}),
+        **{name: ([node("QuantizeLinear", "x v z", "q", axis=1), node("DequantizeLinear", "q v z", axis=1)],
+                  {"v": v.reshape(-1), "z": np.arange(C, dtype=np.uint8)})
+           for name in ("QuantizeLinear", "DequantizeLinear")},
+        **{name: ([node("ReduceMax", "x", "a", axes=[3], keepdims=0), node("Transpose", "a", "d", perm=[2, 0, 1]),
+                   node(name, "d w r b", "e", direction="bidirectional", hidden_size=5),
+                   node("Transpose", "e", "g", perm=[2, 1, 3, 0]), node("Reshape", "g s")],
+                  {"s": np.array([2, 10, SIDE, 1], I64), **recurrent(g, name, C, 5)})
+           for name in ("LSTM", "GRU")},
         "Size": ([node("Size", "x", "n"), node("Cast", "n", "k", to=1), node("Div", "x k")], {}),
         "ConstantOfShape": ([node("Shape", "x", "s"), node("ConstantOfShape", "s", "z"), node("Add", "x z")], {}),
         "Range": ([node("Range", "a b c", "r"), node("Gather", "x r", axis=2)],
@@ -132,6 +140,19 @@ def configurations(operator, g):
     }  # fmt: skip
     table["Unsqueeze"], table["SpaceToDepth"] = table["Squeeze"], table["DepthToSpace"]
     return table[operator]
+
+
+def recurrent(generator, operator, features, units):
+    """Returns W, R and B of both directions; some units have a candidate of zero."""
+    gates = {"LSTM": 4, "GRU": 3}[operator]
+    shapes = {"w": (2, gates, units, features), "r": (2, gates, units, units), "b": (2, 2, gates, units)}
+    values = {name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    for direction in (0, 1):
+        idle = generator.random(units) < 0.4
+        values["w"][direction, -1, idle] = values["r"][direction, -1, idle] = 0
+        values["b"][direction, :, -1, idle] = 0
+    columns = {"w": features, "r": units}
+    return {name: v.reshape(2, -1, *([columns[name]] if name in columns else [])) for name, v in values.items()}
 
 
 def sparse(generator, *shape):
