@@ -58,16 +58,18 @@ def network(*, axis, zero=0, kind=np.uint8):
     return make_model(nodes, {"x": (1, 3, 6, 6)}, {"d2": (1, 40, 6, 6)}, constants)
 
 
+@pytest.mark.parametrize("axis", [0, None])
 @pytest.mark.parametrize(("zero", "kind"), [(0, np.uint8), (7, np.uint8), (-3, np.int8)])
-def test_zero_rows_of_a_quantized_convolution_go_with_their_scales_and_biases(zero, kind):
-    before = network(axis=0, zero=zero, kind=kind)
+def test_zero_rows_of_a_quantized_convolution_go_with_their_scales_and_biases(zero, kind, axis):
+    before = network(axis=axis, zero=zero, kind=kind)
     result = rewrite(before)
     found = constants_of(result.model)
     half = CHANNELS // 2
     assert result.proven
     assert result.max_abs_diff == 0
     assert found["w0"].shape == (half, 3, 3, 3)
-    assert [found[name].shape for name in ("ws0", "wz0", "b0", "bs0")] == [(half,)] * 4
+    assert found["b0"].shape == (half,)
+    assert [found[name].shape for name in ("ws0", "wz0", "bs0")] == [() if axis is None else (half,)] * 3
     assert found["w1"].shape == (40, half, 3, 3)
     assert found["w1"].dtype == np.int8
     assert result.channels_removed == half

@@ -81,7 +81,8 @@ class DequantizeLinear(Quantized):
     """
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        if _obstacle(node, trace):
+        if _obstacle(node, trace) or not trace.graph.constants.keys() <= trace.values.keys():
+            # Where constants are left out, what follows from integers is to be stored; weights stay integers.
             return
         stored = trace.full(node.input(0))
         if stored is not None:
