@@ -235,3 +235,19 @@ def test_two_layers_with_random_zeros_give_the_same_outputs(operator, seed):
         before.graph.initializer.append(numpy_helper.from_array(value, f"{name}1"))
     result = assert_rewritten(before)
     assert result.params_after < result.params_before
+
+
+@pytest.mark.parametrize("operator", GATES)
+def test_what_only_units_that_go_read_goes_and_what_reads_only_zeros_is_zero(operator):
+    values = weights(operator, np.random.default_rng(8))
+    silence(values, [0, 1])
+    values["w"][0, :, 2:, 1] = 0  # only units 0 and 1, which are zero, read feature 1
+    values["w"][0, -1, 1, 0] = 3  # the candidate of unit 1 reads feature 0, which is zero
+    before = model(operator, values, inputs="z w r b")
+    m = np.eye(FEATURES, dtype=F) + 1
+    m[:, 0] = 0
+    before.graph.node.insert(0, node("MatMul", "x m", "z"))
+    before.graph.initializer.append(numpy_helper.from_array(m, "m"))
+    hidden, shapes = layer(assert_rewritten(before))
+    assert hidden == H - 2
+    assert shapes[1] == (1, GATES[operator] * (H - 2), FEATURES - 2)
