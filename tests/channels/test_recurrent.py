@@ -248,6 +248,9 @@ def test_what_only_units_that_go_read_goes_and_what_reads_only_zeros_is_zero(ope
     m[:, 0] = 0
     before.graph.node.insert(0, node("MatMul", "x m", "z"))
     before.graph.initializer.append(numpy_helper.from_array(m, "m"))
+    found = trace(channel_graph(before))
+    assert np.flatnonzero(found.values["y"].reshape(-1) == 0).tolist() == [0, 1]
+    assert np.flatnonzero(~found.needs["z"].reshape(-1)).tolist() == [0, 1]
     hidden, shapes = layer(assert_rewritten(before))
     assert hidden == H - 2
     assert shapes[1] == (1, GATES[operator] * (H - 2), FEATURES - 2)
