@@ -81,8 +81,6 @@ def checked_normalisation(mean: Sequence[float] | None, std: Sequence[float] | N
     for key, values in (("mean", mean), ("std", std)):
         if values is not None and len(values) != channels:
             raise DataError(f"[data] {key} needs one number a channel", got=list(values), allowed=f"{channels} numbers")
-        if values is not None and not np.isfinite(values).all():
-            raise DataError(f"[data] {key} is not finite", got=list(values))
     if std is not None and min(std) <= 0:
         raise DataError("[data] std must be positive", got=list(std))
 
