@@ -15,7 +15,7 @@ from compress.channels.rules.base import Rule, output_shape
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
-# What integers have is exact in double precision; ONNX Runtime works in single precision whatever the tensors hold.
+# ONNX's numbers of the element types that are spoken for; narrower integers and 8-bit floats are not.
 _INTEGERS = {2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32}
 
 
