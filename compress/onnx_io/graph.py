@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorShapeProto, helper, numpy_helper, shape_inference
 
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.trace import known_values
 
-_BATCH_EXAMPLES = (1, 2)
-_OTHER_EXAMPLES = (256, 320)
+# Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
+# last are small, for what is cropped to some length.
+_EXAMPLES = ((1, 256), (2, 320), (3, 40))
+_APART = 8  # between the examples of two symbols
 _SMALL = 1024  # elements; constants up to this size may be shapes, indices and scales
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
 
@@ -124,24 +126,29 @@ def _constant_value(node: NodeProto) -> Array | None:
 
 def _shapes(model: ModelProto, graph: Graph) -> tuple[dict[str, Shape], dict[str, tuple[bool, ...]]]:
     skeleton = _without_weights(model)
-    inputs = set(graph.inputs)
-    first = _infer(skeleton, graph, 0)
-    symbolic = any(
-        not dim.HasField("dim_value")
-        for value in model.graph.input
-        if value.name in inputs
-        for dim in value.type.tensor_type.shape.dim
-    )
-    second = _infer(skeleton, graph, 1) if symbolic else first
+    if not any(_is_free(dim) for value in skeleton.graph.input for dim in value.type.tensor_type.shape.dim):
+        return _infer(skeleton, graph, _EXAMPLES[0], apart=0), {}
+    # Symbols of different names may differ, unless the network does not stand that.
+    apart = _APART
+    first = _infer(skeleton, graph, _EXAMPLES[0], apart=apart)
+    together = _infer(skeleton, graph, _EXAMPLES[0], apart=0)
+    if len(first) < len(together):
+        apart, first = 0, together
     dynamic = {}
+    others = [_infer(skeleton, graph, example, apart=apart) for example in _EXAMPLES[1:]]
     for name, shape in first.items():
-        other = second.get(name)
-        if other is None or len(other) != len(shape):
+        found = [other[name] for other in others if name in other]
+        if name not in others[0] or any(len(other) != len(shape) for other in found):
             # Inference failed with the other examples: nothing is known to be fixed.
             dynamic[name] = (True,) * len(shape)
-        elif other != shape:
-            dynamic[name] = tuple(a != b for a, b in zip(shape, other, strict=True))
+        elif any(other != shape for other in found):
+            dynamic[name] = tuple(len(set(sizes)) > 1 for sizes in zip(shape, *found, strict=True))
     return first, dynamic
+
+
+def _is_free(dim: TensorShapeProto.Dimension) -> bool:
+    """Tells whether an axis has no size of its own."""
+    return not dim.HasField("dim_value") or dim.dim_value <= 0
 
 
 def _without_weights(model: ModelProto) -> ModelProto:
@@ -161,16 +168,27 @@ def _without_weights(model: ModelProto) -> ModelProto:
     return skeleton
 
 
-def _infer(skeleton: ModelProto, graph: Graph, example: int) -> dict[str, Shape]:
-    """Infers shapes; where that fails for want of a value, works the value out and infers again."""
+def _infer(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apart: int) -> dict[str, Shape]:
+    """Infers shapes; where that fails for want of a value, works the value out and infers again.
+
+    Args:
+        skeleton: the model without weight data.
+        graph: the model's nodes and constants.
+        example: sizes of free first axes, and of other free axes.
+        apart: by how much the sizes of two symbols differ.
+    """
     model = ModelProto()
     model.CopyFrom(skeleton)
     sizes: dict[str, int] = {}
     for value in model.graph.input:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.name in graph.inputs else ()):
-            if not dim.HasField("dim_value") or dim.dim_value <= 0:
-                size = (_BATCH_EXAMPLES if axis == 0 else _OTHER_EXAMPLES)[example]
+            if _is_free(dim):
+                size = example[min(axis, 1)] + (apart * len(sizes) if axis else 0)
                 dim.dim_value = sizes.setdefault(dim.dim_param, size) if dim.dim_param else size
+    passed_on = [output for output in model.graph.output if output.name in graph.shapes or output.name in graph.inputs]
+    for output in passed_on:
+        # Its shape is the input's, and must not be declared a second time.
+        model.graph.output.remove(output)
     for output in model.graph.output:
         if output.type.HasField("tensor_type"):
             # Declared output sizes may name symbols that now have a size.

@@ -141,11 +141,12 @@ def random_inputs(
     batch_size: int = 1,
     sizes: Mapping[str, int] | None = None,
     default: int = DEFAULT_AXIS,
+    bound: int = 1,
 ) -> dict[str, np.ndarray]:
     """Draws inputs that a model takes.
 
-    Floats are drawn from N(0, 1), 8-bit integers (pixels) and truth values uniformly; other integers are 0, which is
-    valid wherever they are indices.
+    Floats are drawn from N(0, 1), 8-bit integers (pixels) and truth values uniformly; other integers below
+    `bound`: 0 by default, which is valid wherever they are indices.
 
     Args:
         model: an ONNX model.
@@ -153,6 +154,7 @@ def random_inputs(
         batch_size: see `input_shapes`, as for the others.
         sizes: numbers for named axes.
         default: for every other free axis.
+        bound: exclusive upper bound of integers of more than 8 bits; ≥ 1.
 
     Returns:
         Input name → array.
@@ -169,7 +171,7 @@ def random_inputs(
         elif dtype == np.bool_:
             arrays[name] = generator.integers(0, 2, shape).astype(np.bool_)
         elif np.issubdtype(dtype, np.integer):
-            arrays[name] = np.zeros(shape, dtype)
+            arrays[name] = generator.integers(0, bound, shape).astype(dtype)
         else:
             arrays[name] = generator.standard_normal(shape).astype(dtype)
     return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,11 @@ from onnx import ModelProto
 
 from compress.onnx_io.session import random_inputs, session
 
-# Inputs of these magnitudes are tried, each with another draw; 0 is the all-zero input.
-_MAGNITUDES = (1.0, 1.0, 0.0, 100.0, 1e-3)
-# Sizes of free axes: the first that the original takes.
+_MAGNITUDES = (1.0, 0.0, 100.0, 1e-3)
+# Sizes of free axes, and bounds of integer inputs (which may be indices): whatever of them the original takes.
 _SIZES = (64, 512, 16, 1)
+_BOUNDS = (1000, 100, 10, 2, 1)
+_SYMBOLS = 4  # so many named axes are also tried with a size of their own
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Proof:
 
 
 def prove(before: ModelProto, after: ModelProto, *, tolerance: float, seed: int = 0) -> Proof:
-    """Compares two models on random, zero, large and tiny inputs, and on two batch sizes where the batch is free.
+    """Compares two models on random, zero, large and tiny inputs, and on several sizes of each free axis.
 
     Args:
         before: the original.
@@ -53,14 +55,14 @@ def prove(before: ModelProto, after: ModelProto, *, tolerance: float, seed: int 
     except Exception as error:  # noqa: BLE001 - whatever the runtime says of our own result is the finding
         return Proof(False, reason=f"the runtime refuses it: {error}")
     largest_abs = largest_rel = 0.0
-    compared = 0
-    for index, magnitude in enumerate(_MAGNITUDES):
-        for size in _SIZES:
-            drawn = random_inputs(before, seed + index, batch_size=1 + index % 2, default=size)
-            inputs = _scaled(drawn, magnitude)
+    compared, refusal = 0, ""
+    for trial in _trials(before):
+        for bound in _BOUNDS:
+            inputs = _scaled(random_inputs(before, seed + trial.seed, **trial.shape, bound=bound), trial.magnitude)
             expected = _run(first, inputs)
             if not isinstance(expected, str):
                 break
+            refusal = expected
         else:
             # The original does not take these inputs either: nothing to compare.
             continue
@@ -71,13 +73,47 @@ def prove(before: ModelProto, after: ModelProto, *, tolerance: float, seed: int 
         for name, a, b in zip([o.name for o in first.get_outputs()], expected, found, strict=True):
             absolute, relative, reason = _difference(name, np.asarray(a), np.asarray(b))
             if reason is not None or relative > tolerance:
-                reason = reason or f"output {name!r} differs by {relative:.3g} at inputs of magnitude {magnitude:g}"
+                reason = reason or f"output {name!r} differs by {relative:.3g} at {trial}"
                 return Proof(False, max(largest_abs, absolute), max(largest_rel, relative), reason)
-            largest_abs = max(largest_abs, absolute if magnitude <= 1 else 0.0)
+            largest_abs = max(largest_abs, absolute if trial.magnitude <= 1 else 0.0)
             largest_rel = max(largest_rel, relative)
     if not compared:
-        return Proof(False, reason=f"the original takes none of the inputs tried: {expected}")
+        return Proof(False, reason=f"the original takes none of the inputs tried: {refusal}")
     return Proof(True, largest_abs, largest_rel)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Inputs to compare on: magnitude of floats, sizes of free axes, and the seed of the draw."""
+
+    magnitude: float
+    shape: dict[str, Any]
+    seed: int
+
+    def __str__(self) -> str:
+        return f"inputs of magnitude {self.magnitude:g}, sizes {self.shape}"
+
+
+def _trials(model: ModelProto) -> Iterator[_Trial]:
+    """Yields every magnitude; every size of free axes; and, for named axes, sizes that differ from one another."""
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    axes = [
+        dim
+        for value in model.graph.input
+        if value.name not in initializers
+        for dim in value.type.tensor_type.shape.dim[1:]
+        if not dim.dim_value > 0
+    ]
+    symbols = list(dict.fromkeys(dim.dim_param for dim in axes if dim.dim_param))[:_SYMBOLS]
+    sizes = _SIZES if axes else _SIZES[:1]
+    for seed, magnitude in enumerate(_MAGNITUDES):
+        for size in sizes if magnitude in (0.0, 1.0) else sizes[:2]:
+            yield _Trial(magnitude, {"batch_size": 1 + seed % 2, "default": size}, seed)
+    for seed, size in enumerate(sizes if len(symbols) > 1 else (), start=len(_MAGNITUDES)):
+        apart = {symbol: size + index for index, symbol in enumerate(symbols)}
+        yield _Trial(1.0, {"batch_size": 2, "default": size, "sizes": apart}, seed)
+        for symbol in symbols:
+            yield _Trial(1.0, {"batch_size": 2, "default": size, "sizes": {symbol: 1}}, seed)
 
 
 def _scaled(inputs: dict[str, Any], magnitude: float) -> dict[str, Any]:
@@ -95,10 +131,14 @@ def _run(running: Any, inputs: dict[str, Any]) -> list[Any] | str:
 def _difference(name: str, a: Any, b: Any) -> tuple[float, float, str | None]:
     if a.shape != b.shape or a.dtype != b.dtype:
         return 0.0, 0.0, f"output {name!r} has shape {b.shape} {b.dtype}, before {a.shape} {a.dtype}"
-    if a.size == 0 or a.dtype.kind not in "fiub":
+    if a.dtype.kind in "iu" and a.dtype.itemsize == 1 and a.size:
+        # A quantized output: a rounding may fall to the other side.
+        steps = int(np.abs(a.astype(np.int64) - b).max())
+        return float(steps), 0.0, None if steps <= 1 else f"output {name!r} differs by {steps} steps"
+    if a.size == 0 or a.dtype.kind != "f":
         return 0.0, 0.0, None if (a == b).all() else f"output {name!r} differs"
-    finite = np.isfinite(a) if a.dtype.kind == "f" else np.ones(a.shape, dtype=bool)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=a.dtype.kind == "f"):
+    finite = np.isfinite(a)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return 0.0, 0.0, f"output {name!r} differs where it is not finite"
     if not finite.any():
         return 0.0, 0.0, None
