@@ -1,6 +1,7 @@
 """Cutting channels out of a torch network: smaller parameters, the same function.
 
-A cut is a `Plan`. `apply_plan` does it; `plan_of_zeros` finds the plan of a network whose channels have been zeroed.
+A cut is a `Plan`. `compact` does it and checks it, `apply_plan` does it alone; `plan_of_zeros` finds the plan of a
+network whose channels have been zeroed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from compress.channels.trace import trace
 from compress.errors import NetworkError
 from compress.torch_graph import trace_network
 
+# Largest difference between a masked and a compacted network, relative to the larger of 1 and the largest output.
+_TOLERANCE = 1e-5
+_WAY_OUT = (
+    "take sizes from tensors in forward(), e.g. x.flatten(1); or leave it as it is and cut the ONNX file instead: "
+    "`compress export` the masked checkpoint (pruned.safetensors of the run), then `compress rewrite` it"
+)
+
 
 def plan_of_zeros(network: nn.Module, input_shape: tuple[int, ...]) -> Plan:
     """Returns the plan that removes every channel which, with the weights as they are, adds exactly nothing.
@@ -30,6 +38,46 @@ def plan_of_zeros(network: nn.Module, input_shape: tuple[int, ...]) -> Plan:
     """
     traced = trace_network(network, input_shape)
     return Plan.from_kept(sweep(trace(traced.graph, fold=False)), traced.parameters)
+
+
+def compact(network: nn.Module, plan: Plan, input_shape: tuple[int, ...], *, seed: int = 0) -> float:
+    """Cuts a masked network by its plan, and checks that it still computes the same.
+
+    Args:
+        network: what goes is zero in it already; it is cut in place.
+        plan: what remains.
+        input_shape: of one example, without the batch axis.
+        seed: of the inputs of the check.
+
+    Returns:
+        the largest difference of the outputs.
+
+    Raises:
+        NetworkError: if the cut network cannot run, or computes something else.
+    """
+    images = torch.randn(8, *input_shape, generator=torch.Generator().manual_seed(seed))
+    network.eval()
+    with torch.inference_mode():
+        expected = network(images)
+    apply_plan(network, plan)
+    try:
+        with torch.inference_mode():
+            found = network(images)
+    except Exception as error:
+        lines = str(error).splitlines()
+        raise NetworkError(
+            "the compacted network cannot run, its forward() has channel numbers of its own "
+            f"({lines[0] if lines else type(error).__name__})",
+            next_step=_WAY_OUT,
+        ) from error
+    difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
+    if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise NetworkError(
+            "the compacted network does not compute what the masked network computes",
+            got=f"a difference of {difference:.3g}",
+            next_step=_WAY_OUT,
+        )
+    return difference
 
 
 def apply_plan(network: nn.Module, plan: Plan) -> None:

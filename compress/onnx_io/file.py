@@ -150,9 +150,10 @@ def total_bytes(path: Path) -> int:
 
 
 def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy without doc strings, metadata and inferred shapes; who produced the model stays.
+    """Returns a copy without doc strings, inferred shapes, and the metadata of its parts.
 
-    Exporters write these for people and tools: they can double a small file, and no runtime reads them.
+    Exporters write these for people and tools: they can double a small file, and no runtime reads them. What the model
+    says of itself stays, its producer and its own metadata: applications keep class names and the like there.
     """
     import onnx
 
@@ -163,10 +164,12 @@ def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
         carriers += [graph, *graph.input, *graph.output]
     for node in all_nodes(stripped):
         carriers += node.attribute
+    own = list(stripped.metadata_props)
     for carrier in carriers:
         for field in ("doc_string", "metadata_props", "value_info"):
             if field in carrier.DESCRIPTOR.fields_by_name:
                 carrier.ClearField(field)
+    stripped.metadata_props.extend(own)
     return stripped
 
 

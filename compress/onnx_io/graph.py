@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorShapeProto, helper, numpy_helper, shape_inference
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorShapeProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.trace import known_values

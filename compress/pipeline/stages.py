@@ -80,8 +80,12 @@ def _check(context: RunContext) -> Any:
 
 def _prune_settings(context: RunContext) -> Any:
     """Returns what decides the cut: the retraining too, where there is training between cuts."""
-    one_shot = context.recipe.prune.schedule.name == "one-shot"
-    return _section("data", "prune", *(() if one_shot else ("retrain",)), data=True, code=True)(context)
+    found = _section("data", "prune", data=True, code=True)(context)
+    return {**found, "between": _retrain(context)} if _trains_between(context) else found
+
+
+def _trains_between(context: RunContext) -> bool:
+    return context.recipe.prune.schedule.name != "one-shot"
 
 
 def _weights(context: RunContext) -> list[Path]:
@@ -125,11 +129,12 @@ STAGES: tuple[Stage, ...] = (
         _prune_settings,
         inputs=("trained.safetensors", "sparse.safetensors"),
         outputs=("pruned.safetensors", "plan.json"),
+        external=lambda context: _teacher(context) if _trains_between(context) else [],
         states=("prune.*.state",),
     ),
     Stage(
         "compact",
-        learning.compact,
+        learning.compact_network,
         _section("data", data=True, code=True),
         inputs=("pruned.safetensors", "plan.json"),
         outputs=("compact.safetensors",),

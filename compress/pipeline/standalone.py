@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def prune_file(
         CompressError: if neither settings nor a recipe are given, or the method needs data and there is no recipe.
     """
     from compress.channels.plan import Plan
-    from compress.compact import apply_plan
+    from compress.compact import compact
     from compress.pipeline.learning import training_samples
     from compress.prune import prune
     from compress.train.checkpoint import load_checkpoint, save_checkpoint
@@ -81,7 +82,7 @@ def prune_file(
         progress=(reporter or Silence()).progress,
     )
     result.mask.apply(loaded.model)
-    apply_plan(loaded.model, result.plan)
+    compact(loaded.model, result.plan, loaded.spec.input_shape)
     whole = Plan.from_dict(loaded.plan).then(result.plan) if loaded.plan else result.plan
     if plan_path is not None:
         write_json(plan_path, result.plan.to_dict())
@@ -130,7 +131,7 @@ def quantize_file(
     recipe_path: Path | None = None,
     inputs: Path | None = None,
 ) -> dict[str, Any]:
-    """Quantizes an ONNX file, calibrated on a recipe's training images or on the arrays of an `.npz`.
+    """Quantizes an ONNX file, calibrated on a recipe's training images or on the arrays of an `.npz` or `.npy`.
 
     Args:
         source: a float32 ONNX file.
@@ -162,9 +163,10 @@ def quantize_file(
 def _arrays(path: Path) -> Iterator[np.ndarray]:
     require_file(path, "calibration inputs")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield np.asarray(archive[archive.files[0]], dtype=np.float32)
-    except (OSError, ValueError, IndexError, KeyError) as error:
+        content = np.load(path, allow_pickle=False)
+        first = content if isinstance(content, np.ndarray) else content[content.files[0]]
+        yield np.asarray(first, dtype=np.float32)
+    except (OSError, ValueError, IndexError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} holds no array ({error})", next_step="write it with numpy.savez(path, inputs=…)"
         ) from error

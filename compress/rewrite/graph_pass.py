@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compress.channels.graph import Array
+from compress.channels.graph import Array, Node
 from compress.channels.trace import Trace
 
 
@@ -38,6 +38,11 @@ class Pass(ABC):
 def producers(graph: gs.Graph) -> dict[str, gs.Node]:
     """Returns the node that produces each tensor."""
     return {tensor.name: node for node in graph.nodes for tensor in node.outputs if tensor.name}
+
+
+def origin(nodes: dict[str, gs.Node], node: Node) -> gs.Node:
+    """Returns the node of `producers` that a node of the trace stands for; its first outputs may be absent."""
+    return nodes[next(name for name in node.outputs if name)]
 
 
 def fresh_name(graph: gs.Graph, wanted: str) -> str:

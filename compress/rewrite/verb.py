@@ -91,7 +91,7 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     else:
         best = _proven(original, chosen, settings)
         blocked = blocked_channels(analyse(best.model, settings))
-    result, notes, proof = best.model, best.notes, best.proof
+    result, notes, proof = best.model, [*best.notes, *_no_longer_inputs(original, best.model)], best.proof
     before, after = onnx_cost(original), onnx_cost(result)
     return RewriteResult(
         model=result,
@@ -152,6 +152,13 @@ def _proven(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSetti
         part = _attempt(original, [one for one in chosen if one is not blamed], settings)
         if part.objection is None and (part.notes or not whole.proof.holds):
             return replace(part, notes=[*part.notes, f"pass {blamed.name} left out: {whole.objection}"])
+    rest = list(chosen)
+    while not whole.proof.holds and rest:
+        # Several are to blame, or one for what another has done: the last first.
+        left_out = rest.pop()
+        part = _attempt(original, rest, settings)
+        if part.objection is None and part.notes:
+            return replace(part, notes=[*part.notes, f"passes from {left_out.name} on left out: {whole.objection}"])
     if whole.proof.holds:
         return _Attempt(original, [f"nothing to gain: the file is kept as it was, for {whole.grows}"], Proof(True))
     return _Attempt(original, [f"the original is kept: {whole.objection}"], whole.proof)
@@ -191,7 +198,8 @@ def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSet
                 found = one.run(graph, analyse(model, settings))
                 rewritten = _exported(graph, original) if found else model
             except Exception as error:  # a fault of one pass must not cost the user what the others do
-                raise _PassError(f"pass {one.name} fails: {type(error).__name__}: {error}") from error
+                reason = " ".join(str(error).split())
+                raise _PassError(f"pass {one.name} fails: {type(error).__name__}: {reason}") from error
             if found:
                 changed = True
                 notes += found
@@ -199,6 +207,14 @@ def _fixpoint(original: ModelProto, chosen: Sequence[Pass], settings: RewriteSet
         if not changed:
             return model, notes
     raise _PassError(f"it did not settle after {_ROUNDS} rounds")
+
+
+def _no_longer_inputs(original: ModelProto, result: ModelProto) -> list[str]:
+    """Names defaults that a caller could have overridden: exporters list weights as inputs, and so they are taken."""
+    left = {value.name for value in result.graph.input}
+    defaults = {tensor.name for tensor in original.graph.initializer}
+    gone = [value.name for value in original.graph.input if value.name in defaults and value.name not in left]
+    return [f"{len(gone)} inputs with a default are weights now, {gone[0]!r} among them"] if gone else []
 
 
 def _exported(graph: gs.Graph, original: ModelProto) -> ModelProto:
@@ -212,4 +228,6 @@ def _exported(graph: gs.Graph, original: ModelProto) -> ModelProto:
             if tensor.name not in declared:
                 model.graph.input.append(make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     model.producer_name, model.producer_version = original.producer_name, original.producer_version
+    del model.metadata_props[:]
+    model.metadata_props.extend(original.metadata_props)
     return strip_metadata(model)

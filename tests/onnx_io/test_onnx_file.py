@@ -248,7 +248,10 @@ def test_stripping_leaves_what_runs():
     assert model.SerializeToString() == held
     assert stripped.producer_name == "maker"
     assert b"words" not in stripped.SerializeToString()
+    # What the model says of itself is for applications, not for people reading the file.
+    assert [(entry.key, entry.value) for entry in stripped.metadata_props] == [("k", "v")]
     stripped.ClearField("producer_name")
+    del stripped.metadata_props[:]
     del stripped.graph.node[0].attribute[:]
     assert stripped.SerializeToString() == bare
 

@@ -44,6 +44,10 @@ class AlongAxis(Rule):
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         """Returns the axis and the segments of each output; None if they are not known."""
 
+    def exemplary(self, node: Node, trace: Trace) -> bool:
+        """Tells whether the segments hold for the example sizes of free axes only."""
+        return False
+
     def label(self, node: Node, trace: Trace) -> None:
         found = self.segments(node, trace)
         if found is None:
@@ -62,10 +66,12 @@ class AlongAxis(Rule):
             return
         axis, outputs = found
         for name, segments in zip(node.outputs, outputs, strict=True):
-            example = any(s.source in trace.examples for s in segments)
+            if not name:
+                continue
+            example = self.exemplary(node, trace) or any(s.source in trace.examples for s in segments)
             parts = [self._values(segment, axis, name, trace) for segment in segments]
             known = [part for part in parts if part is not None]
-            if not name or not known or (len(known) < len(parts) and known[0].dtype.kind != "f"):
+            if not known or (len(known) < len(parts) and known[0].dtype.kind != "f"):
                 continue
             sourced = [p for p, s in zip(parts, segments, strict=True) if p is not None and s.source is not None]
             sizes = [segment.positions.size for segment in segments]
@@ -173,14 +179,23 @@ class Splitting(AlongAxis):
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         shapes, x = trace.graph.shapes, node.input(0)
         axis = int(node.attributes.get("axis", 0)) % len(shapes[x])
-        bounds = np.cumsum([0] + [shapes[name][axis] for name in node.outputs])
-        return axis, [[Segment(x, np.arange(a, b))] for a, b in pairwise(bounds)]
+        bounds = self._bounds(node, trace, axis)
+        return None if bounds is None else (axis, [[Segment(x, np.arange(a, b))] for a, b in pairwise(bounds)])
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         axis = int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])
-        sizes = as_array([kept.count(name, axis) for name in node.outputs])
-        if all(size == trace.graph.shapes[name][axis] for name, size in zip(node.outputs, sizes, strict=True)):
+        mask, bounds = kept.mask(node.input(0), axis), self._bounds(node, trace, axis)
+        if bounds is None or mask.all():
             return None
+        sizes = as_array([mask[a:b].sum() for a, b in pairwise(bounds)])
         if trace.graph.opset < 13:
             return NodeEdit(attributes={"split": [int(size) for size in sizes]})
         return NodeEdit(attributes={"num_outputs": None}, inputs={1: sizes})
+
+    def _bounds(self, node: Node, trace: Trace, axis: int) -> Array | None:
+        """Returns where each output starts and the last one ends, also of outputs that nobody reads."""
+        given = trace.integers(node.input(1)) if node.input(1) else node.attributes.get("split")
+        if given is None and not all(node.outputs):
+            return None
+        sizes = [trace.graph.shapes[name][axis] for name in node.outputs] if given is None else given
+        return np.cumsum([0, *as_array(sizes)])

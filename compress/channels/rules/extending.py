@@ -47,15 +47,22 @@ class Padding(AlongAxis):
     def evaluate(self, node: Node, trace: Trace) -> None:
         super().evaluate(node, trace)
         y, pads, fill = node.outputs[0], self._pads(node, trace), self._fill(node, trace)
-        value = trace.values.get(y)
-        if value is None or pads is None or value.dtype.kind != "f":
-            return
-        rank = value.ndim
-        if any(value.shape[a] == 1 and (pads[a] or pads[a + rank]) for a in range(rank)):
+        fill = fill if self._mode(node) == "constant" else None
+        for known in (trace.values, trace.examples):
+            value = known.get(y)
+            if value is None or pads is None:
+                continue
+            rank = value.ndim
+            if not any(value.shape[a] == 1 and (pads[a] or pads[a + rank]) for a in range(rank)):
+                continue
             # Along the other axes a constant stays one only if the padding has its value.
-            del trace.values[y]
-            padding = np.asarray(np.nan if fill is None or self._mode(node) != "constant" else fill, value.dtype)
-            store(y, np.where(value == padding, value, np.asarray(np.nan, value.dtype)), trace)
+            del known[y]
+            same = np.zeros(value.shape, dtype=bool) if fill is None else value == fill
+            if same.all():
+                known[y] = value
+            elif value.dtype.kind == "f":
+                unknown = np.asarray(np.nan, value.dtype)
+                store(y, np.where(same, value, unknown), trace, example=known is trace.examples)
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         pads, found = self._pads(node, trace), self.segments(node, trace)
@@ -131,6 +138,9 @@ class Expansion(Rule):
 @rule("Tile")
 class Repetition(AlongAxis):
     """Repeats a tensor along axes; at most one of those may hold channels, which then repeat as well."""
+
+    def exemplary(self, node: Node, trace: Trace) -> bool:
+        return node.input(1) in trace.examples
 
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         x = node.input(0)

@@ -48,6 +48,8 @@ class MatrixProduct(Rule):
             labels.factors[y] = labels.unify_operands(operands, rank, node)
         if constant:
             positions = int(np.prod(shapes[y][1:-1])) if rank > 1 else 1
+            # A weight with batch axes of its own uses each entry for one of them.
+            positions = max(1, positions // int(np.prod(shapes[b][:-2])))
             labels.reuse[b] = labels.reuse.get(b, 0) + positions
 
     def evaluate(self, node: Node, trace: Trace) -> None:

@@ -112,7 +112,7 @@ class OverAxes(Rule):
     def _axes(self, node: Node, trace: Trace) -> tuple[int, ...]:
         rank = len(trace.graph.shapes[node.input(0)])
         default = self.default_axis
-        if node.operator in ("Softmax", "LogSoftmax") and trace.graph.opset < 13:
+        if node.operator in ("Softmax", "LogSoftmax", "Hardmax") and trace.graph.opset < 13:
             # Before version 13 these flattened the tensor from axis 1 on.
             return tuple(range(int(node.attributes.get("axis", 1)) % rank, rank))
         axis = int(node.attributes.get("axis", default)) % rank

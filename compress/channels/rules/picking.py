@@ -38,9 +38,15 @@ class Slicing(AlongAxis):
         axis = cut[0] if cut else next(iter(ranges), 0)
         return axis, [[Segment(x, np.asarray(ranges.get(axis, range(shape[axis])), dtype=np.int64))]]
 
+    def exemplary(self, node: Node, trace: Trace) -> bool:
+        return any(name in trace.examples for name in node.inputs[1:])
+
     def label(self, node: Node, trace: Trace) -> None:
         super().label(node, trace)
         x = node.input(0)
+        if self.exemplary(node, trace):
+            axes = tuple(self._ranges(node, trace))
+            trace.labels.pin_axes(x, axes, node, "where it is sliced is not known before it runs")
         for axis, positions in (self._ranges(node, trace) or {}).items():
             whole = len(positions) == trace.graph.shapes[x][axis]
             if positions.step != 1 and len(positions) > 1:

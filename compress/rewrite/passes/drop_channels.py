@@ -9,7 +9,7 @@ from compress.channels.graph import Array, Node
 from compress.channels.rules.base import NodeEdit
 from compress.channels.sweep import Kept, sweep
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, constant, fresh_name, producers
+from compress.rewrite.graph_pass import Pass, constant, fresh_name, origin, producers
 from compress.rewrite.passes import passes
 
 
@@ -31,7 +31,7 @@ class DropChannels(Pass):
         gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in trace.graph.nodes]
         edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in trace.graph.nodes]
         for node in trace.graph.nodes:
-            _carry(graph, nodes[node.outputs[0]], node, trace, kept)
+            _carry(graph, origin(nodes, node), node, trace, kept)
         removed = 0
         for name, tensor in graph.tensors().items():
             axes = kept.axes(name) if name in trace.graph.constants else {}
@@ -44,10 +44,10 @@ class DropChannels(Pass):
                 tensor.values = np.ascontiguousarray(values)
         for node, gain in gains:
             if gain is not None:
-                _add_gain(graph, nodes[node.outputs[0]], node, gain, trace, kept)
+                _add_gain(graph, origin(nodes, node), node, gain, trace, kept)
         for node, edit in edits:
             if edit is not None:
-                _edit(graph, nodes[node.outputs[0]], edit)
+                _edit(graph, origin(nodes, node), edit)
         for tensor in graph.tensors().values():
             if isinstance(tensor, gs.Variable) and tensor not in graph.inputs and tensor not in graph.outputs:
                 tensor.shape = None

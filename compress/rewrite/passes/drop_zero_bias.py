@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, producers
+from compress.rewrite.graph_pass import Pass, origin, producers
 from compress.rewrite.passes import passes
 
 # The bias is optional from these versions of ONNX on.
@@ -27,7 +27,7 @@ class DropZeroBias(Pass):
                 continue
             bias = trace.constant(node.input(2)) if node.input(2) else None
             if bias is not None and not bias.any():
-                nodes[node.outputs[0]].inputs.pop(2)
+                origin(nodes, node).inputs.pop(2)
                 dropped += 1
         return [f"{dropped} biases of zeros dropped"] if dropped else []
 

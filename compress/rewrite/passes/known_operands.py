@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 from compress.channels.graph import Array, Node
 from compress.channels.rules.elementwise import Elementwise
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, constant, producers
+from compress.rewrite.graph_pass import Pass, constant, origin, producers
 from compress.rewrite.passes import passes
 
 
@@ -27,7 +27,7 @@ class KnownOperands(Pass):
         for node in trace.graph.nodes:
             if not isinstance(trace.rule(node), Elementwise) or len(node.inputs) < 2:
                 continue
-            target = nodes[node.outputs[0]]
+            target = origin(nodes, node)
             for index, name in enumerate(node.inputs):
                 value = _computed(name, trace)
                 if value is None or not _others_span(node, index, trace):

@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 
 from compress.channels.graph import Node
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, constant, producers
+from compress.rewrite.graph_pass import Pass, constant, origin, producers
 from compress.rewrite.passes import passes
 
 _PAD_WITH_INPUTS = 11
@@ -29,7 +29,7 @@ class PadNotConcat(Pass):
         for node in trace.graph.nodes:
             if node.operator != "Concat" or node.domain or trace.graph.opset < _PAD_WITH_INPUTS:
                 continue
-            replaced += _replace(graph, nodes[node.outputs[0]], node, trace)
+            replaced += _replace(graph, origin(nodes, node), node, trace)
         return [f"{replaced} Concat with constants became Pad"] if replaced else []
 
 
