@@ -156,6 +156,7 @@ def rewrite(
     output: Output,
     epsilon: Annotated[float | None, typer.Option(help="Weights below ε × the largest count as zero.")] = None,
     exact: Annotated[bool, typer.Option(help="Only true zeros count.")] = False,
+    round_to: Annotated[int, typer.Option(help="Keep multiples of this many channels; 8 or 16 suit x86.")] = 1,
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of outputs.")] = 1e-5,
     as_json: Json = False,
 ) -> None:
@@ -164,7 +165,7 @@ def rewrite(
     from compress.recipe import RewriteSettings, validate
     from compress.rewrite import rewrite_file
 
-    given: dict[str, Any] = {"tolerance": tolerance}
+    given: dict[str, Any] = {"tolerance": tolerance, "round_to": round_to}
     if exact or epsilon is not None:
         given["epsilon"] = 0.0 if exact else epsilon
     with working("rewriting"):

@@ -158,6 +158,9 @@ class RewriteSettings(Settings):
     epsilon: float = Field(
         float(2**-24), ge=0, lt=1, description="weights below ε × their tensor's largest count as zero"
     )
+    round_to: Positive = Field(
+        1, description="a layer that loses channels keeps a multiple of this, dead ones among them; 1: all dead ones go"
+    )
     tolerance: float = Field(1e-5, gt=0, description="largest difference of outputs, relative to their scale")
 
 

@@ -71,7 +71,8 @@ def sweep(trace: Trace) -> Kept:
     """Finds the largest set of channels that no output needs and that can be cut out of every tensor.
 
     Returns:
-        what remains; each axis keeps at least one position.
+        what remains; each axis keeps at least one position, and each layer that loses channels a multiple of
+        `trace.round_to`.
     """
     labels = trace.labels
     live = np.zeros(labels.atom_count, dtype=bool)
@@ -81,7 +82,27 @@ def sweep(trace: Trace) -> Kept:
     for name, cells in trace.needs.items():
         for factor in labels.of(name):
             live[factor[_over(cells, factor)]] = True
-    return Kept(trace, *_sliceable(labels, live))
+    kept = Kept(trace, *_sliceable(labels, live))
+    while trace.round_to > 1 and (revived := _rounded_up(kept)).size:
+        alive = ~kept.dead
+        alive[revived] = True
+        dead, restored = _sliceable(labels, alive)
+        kept = Kept(trace, dead, [*kept.restored, (revived, "rounding keeps it"), *restored])
+    return kept
+
+
+def _rounded_up(kept: Kept) -> Array:
+    """Returns atoms that must come back so that each weight produces a multiple of `round_to` channels, or all."""
+    found = [np.zeros(0, dtype=np.int64)]
+    for (name, axis), role in kept.trace.labels.roles.items():
+        mask = kept.mask(name, axis) if role == "out" else np.ones(0, dtype=bool)
+        lacking = -int(mask.sum()) % kept.trace.round_to
+        if lacking and not mask.all():
+            gone = np.flatnonzero(~mask)[:lacking]
+            for factor in kept.trace.labels.of(name):
+                if axis in coverage(factor):
+                    found.append(factor.take(gone, axis=axis).reshape(-1))
+    return np.concatenate(found)
 
 
 def keep_only(trace: Trace, live: Array) -> Kept:

@@ -34,6 +34,7 @@ class Trace:
         needs: which cells of a tensor an output depends on, as booleans that broadcast to the tensor's shape.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero.
         fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
+        round_to: a layer that loses channels keeps a multiple of this many, dead ones among them if need be.
         unknown: operators without a rule, and how often they occur.
     """
 
@@ -41,6 +42,7 @@ class Trace:
     labels: Labels
     epsilon: float = 0.0
     fold: bool = True
+    round_to: int = 1
     values: dict[str, Array] = field(default_factory=dict)
     examples: dict[str, Array] = field(default_factory=dict)
     needs: dict[str, Array] = field(default_factory=dict)
@@ -141,16 +143,17 @@ class Trace:
         return self.needs[name] & self.varies(name)
 
 
-def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True) -> Trace:
+def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: int = 1) -> Trace:
     """Runs the three passes.
 
     Args:
         graph: the graph.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero; 0: only true zeros.
         fold: whether a constant other than zero may move into the next bias.
+        round_to: a layer that loses channels keeps a multiple of this many.
     """
     labels = Labels(graph)
-    result = Trace(graph, labels, epsilon=epsilon, fold=fold, values=dict(graph.constants))
+    result = Trace(graph, labels, epsilon=epsilon, fold=fold, round_to=round_to, values=dict(graph.constants))
     _evaluate(result)
     for node in graph.nodes:
         if rules.find(node.key) is None:

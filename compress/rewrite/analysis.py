@@ -17,7 +17,7 @@ def analyse(model: ModelProto, settings: RewriteSettings) -> Trace:
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
     try:
-        return trace(channel_graph(model), epsilon=settings.epsilon)
+        return trace(channel_graph(model), epsilon=settings.epsilon, round_to=settings.round_to)
     except Exception as error:
         raise ModelFileError(
             f"the model cannot be analysed: {type(error).__name__}: {error}", next_step="export it again"
