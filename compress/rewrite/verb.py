@@ -97,7 +97,7 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
         model=result,
         params_before=before.parameters,
         params_after=after.parameters,
-        macs_before=before.macs,
+        macs_before=before.macs if not before.uncounted else onnx_cost(_folded(original, settings)).macs,
         macs_after=after.macs,
         file_bytes_before=original.ByteSize(),
         file_bytes_after=result.ByteSize(),
@@ -115,6 +115,14 @@ def rewrite_file(source: Path, target: Path, settings: RewriteSettings | None = 
     result = rewrite(source, settings)
     write_model(result.model, target)
     return result
+
+
+def _folded(original: ModelProto, settings: RewriteSettings) -> ModelProto:
+    """Returns a model with its computed shapes folded: more can be counted of it."""
+    try:
+        return _fixpoint(original, [passes.get("drop-zero-bias"), passes.get("fold-constants")], settings)[0]
+    except _PassError:
+        return original
 
 
 class _PassError(Exception):
