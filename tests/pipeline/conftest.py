@@ -100,21 +100,21 @@ def finished(tmp_path_factory):
     """Two folders: where the run was made, and a copy of it that stays as it is."""
     place = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(write_project(place / "work"))
+        patch.chdir(write_project(place / "made"))
         patch.delenv("COMPRESS_DATA", raising=False)
         run(Path("recipe.toml"))
-    shutil.copytree(place / "work", place / "saved")
+    shutil.copytree(place / "made", place / "saved")
     return place
 
 
 @pytest.fixture
 def project(finished, monkeypatch):
     """The finished run, at the place where it was made, as it was when it had just ended."""
-    shutil.rmtree(finished / "work")
-    shutil.copytree(finished / "saved", finished / "work")
-    monkeypatch.chdir(finished / "work")
+    shutil.rmtree(finished / "made")
+    shutil.copytree(finished / "saved", finished / "made")
+    monkeypatch.chdir(finished / "made")
     monkeypatch.delenv("COMPRESS_DATA", raising=False)
-    return Project(finished / "work")
+    return Project(finished / "made")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 from compress.artifact import sha256_file
 from compress.cli import main
 
-RUN = Path("runs/work")
+RUN = Path("runs/made")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(project, command):
     assert "Within budget" in out
     assert [line.split()[1] for line in err.splitlines()] == ["unchanged"] * 10
     code, out, err = command("run", "recipe.toml", "--json")
-    assert json.loads(out)["name"] == "work"
+    assert json.loads(out)["name"] == "made"
     code, out, err = command("prune", RUN / "trained.safetensors", "-o", "cut.safetensors", "--method", "filter-l2")
     assert (code, re.sub(r"[\d.]+ s", "T", err)) == (0, "    prune  done, T\n")
     assert "macs" in out
@@ -93,7 +93,7 @@ def test_an_exceeded_budget_is_exit_1_every_time(project, command):
         assert "≤ 800" in out
     code, out, _ = command("check")
     assert code == 1
-    assert "over budget: export/work/model.onnx: file_bytes, is " in out
+    assert "over budget: export/made/model.onnx: file_bytes, is " in out
 
 
 def test_a_network_that_grew_is_told_how_to_be_accepted(project, command):
@@ -159,7 +159,7 @@ def test_a_wrong_checkpoint(project, command):
 
 
 def test_a_checkpoint_of_another_architecture_in_a_recipe(project, command):
-    project.change('network = "net.py:build"', 'network = "resnet8"\ncheckpoint = "runs/work/trained.safetensors"')
+    project.change('network = "net.py:build"', 'network = "resnet8"\ncheckpoint = "runs/made/trained.safetensors"')
     code, out, err = command("run", "recipe.toml", "--folder", "other")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "as resnet8" in err

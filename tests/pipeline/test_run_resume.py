@@ -112,7 +112,7 @@ def test_a_deleted_artefact_is_published_again(project):
 
 def test_another_export_folder_gets_the_artefact(project):
     result = run(Path("recipe.toml"), export=Path("elsewhere"))
-    assert result.model == project.folder / "elsewhere/work/model.onnx"
+    assert result.model == project.folder / "elsewhere/made/model.onnx"
     assert sha256_file(result.model) == sha256_file(project.model)
 
 

@@ -27,7 +27,7 @@ def model(nodes, inputs, outputs, constants, *, ir_version=10, overridable=()):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=ir_version)
 
 
-def agree(original, rewritten, feeds):
+def check_agree(original, rewritten, feeds):
     before, after = (session(m.SerializeToString()).run(None, feeds) for m in (original, rewritten))
     for a, b in zip(before, after, strict=True):
         assert a.shape == b.shape
@@ -50,7 +50,7 @@ def test_tokens_other_than_the_padding_row_count():
     ]
     constants = {"table": table, "first": first, "second": second}
     original = model(nodes, {"ids": (INT, ["N"])}, {"y": (F, ["N", 2])}, constants)
-    agree(original, rewrite(original).model, {"ids": np.array([1, 2], np.int64)})
+    check_agree(original, rewrite(original).model, {"ids": np.array([1, 2], np.int64)})
 
 
 def test_an_axis_that_is_cropped_is_not_fixed():
@@ -66,7 +66,7 @@ def test_an_axis_that_is_cropped_is_not_fixed():
     original = model(nodes, {"x": (F, [1, "L", 4])}, {"y": (F, [])}, constants)
     result = rewrite(original)
     for length in (5, 16, 50):
-        agree(original, result.model, {"x": np.ones((1, length, 4), np.float32)})
+        check_agree(original, result.model, {"x": np.ones((1, length, 4), np.float32)})
 
 
 def test_a_slice_by_the_input_s_length_is_not_a_constant():
@@ -88,7 +88,7 @@ def test_a_slice_by_the_input_s_length_is_not_a_constant():
     assert result.proven
     assert result.params_after == result.params_before - len(dead) * (8 + 8)
     for length in (3, 40, 300):
-        agree(original, result.model, {"x": floats(2, length, 8)})
+        check_agree(original, result.model, {"x": floats(2, length, 8)})
 
 
 def test_axes_of_different_names_may_differ():
@@ -99,7 +99,7 @@ def test_axes_of_different_names_may_differ():
     ]
     inputs = {"a": (F, ["N", "L"]), "b": (F, ["N", "M"])}
     original = model(nodes, inputs, {"y": (F, ["N", "K"])}, {"nothing": np.zeros((), np.float32)})
-    agree(original, rewrite(original).model, {"a": floats(1, 1), "b": floats(1, 5)})
+    check_agree(original, rewrite(original).model, {"a": floats(1, 1), "b": floats(1, 5)})
 
 
 def test_padded_integers_are_padded():
@@ -111,7 +111,7 @@ def test_padded_integers_are_padded():
     constants = {"indices": np.array([[1, 2]]), "pads": np.array([0, 0, 1, 0])}
     original = model(nodes, {"i": (INT, [1])}, {"y": (F, [1, 2])}, constants)
     for index in (0, 1):
-        agree(original, rewrite(original).model, {"i": np.array([index])})
+        check_agree(original, rewrite(original).model, {"i": np.array([index])})
 
 
 def test_an_absent_output_of_a_split_hinders_nothing():
