@@ -70,6 +70,9 @@ def int8(model: onnx.ModelProto, calibration: Iterable[np.ndarray]) -> onnx.Mode
                 f"ONNX Runtime cannot quantize the model: {error}", next_step="choose format none for it"
             ) from error
         quantized = onnx.load(str(target))
+    # The model keeps what it says of itself; the quantizer's marks go.
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(model.metadata_props)
     return strip_metadata(_drop_unused_domains(quantized))
 
 
