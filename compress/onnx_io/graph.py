@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import (
     AttributeProto,
     GraphProto,
@@ -226,8 +225,3 @@ def _known(graph: GraphProto) -> Iterator[tuple[str, Shape]]:
             dims = value.type.tensor_type.shape.dim
             if all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
                 yield value.name, tuple(dim.dim_value for dim in dims)
-
-
-def external_data(model: ModelProto) -> bool:
-    """Tells whether any initializer's data lie in another file."""
-    return any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer)
