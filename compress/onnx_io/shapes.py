@@ -212,6 +212,7 @@ def _evaluate(
     graph = helper.make_graph([node], "node", inputs, [helper.make_empty_tensor_value_info(n) for n in node.output])
     try:
         results = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run(None, feed)
+    # What the evaluator cannot do stays unknown, and what depends on it is reported as uncounted.
     except (ArithmeticError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return None
     return [np.asarray(result) for result in results]

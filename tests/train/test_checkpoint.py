@@ -213,7 +213,10 @@ def test_published_checkpoints_load(depth):
     path = SHARED / "data" / "checkpoints" / f"resnet{depth}-cifar10.safetensors"
     if not path.is_file():
         pytest.skip(f"no {path.name} in ../shared/data/checkpoints")
-    load_checkpoint(path, spec=NetworkSpec(f"resnet{depth}", {"classes": 10, "in_channels": 3}, (3, 32, 32)))
+    spec = NetworkSpec(f"resnet{depth}", {"classes": 10, "in_channels": 3}, (3, 32, 32))
+    loaded, stored = load_checkpoint(path, spec=spec).model.state_dict(), safetensors.torch.load_file(path)
+    assert len(stored) > depth
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in stored.items())
 
 
 def test_the_published_resnet20_classifies_real_images():
