@@ -1,0 +1,36 @@
+"""`compress quantize`: an ONNX file in fewer bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compress.cli.options import Json, Output
+
+
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A float32 ONNX file.")],
+    output: Output,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe whose training images calibrate.")] = None,
+    inputs: Annotated[Path | None, typer.Option(help=".npz whose first array [N, …] calibrates.")] = None,
+    format_name: Annotated[str, typer.Option("--format", help="int8 or none.")] = "int8",
+    samples: Annotated[int, typer.Option(help="How many images calibrate.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Quantize an ONNX file, calibrated on real inputs."""
+    from compress.console import print_json, print_line, working
+    from compress.pipeline.standalone import quantize_file
+    from compress.recipe import QuantizeSettings, validate
+
+    settings = validate({"format": format_name, "samples": samples}, QuantizeSettings, "options")
+    with working("quantizing"):
+        figures = quantize_file(model, output, settings, recipe_path=recipe, inputs=inputs)
+    if as_json:
+        print_json(figures)
+        return
+    print_line(f"{output}: {figures['file_bytes_before']:,} → {figures['file_bytes_after']:,} bytes")
+    if "test_accuracy_before" in figures:
+        before, after = figures["test_accuracy_before"], figures["test_accuracy_after"]
+        print_line(f"test accuracy {before:.2f} → {after:.2f} %")
