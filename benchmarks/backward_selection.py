@@ -91,24 +91,24 @@ def main() -> None:
         clock[0] = time.perf_counter()
 
     settings = PruneSettings(ratio=(arguments.removals - 0.5) / problem.groups.size, of="channels")
-    found = BackwardSelection().run(problem, settings, after_each_removal)
+    found = BackwardSelection().choose(problem, settings, progress=after_each_removal)
     rounds = sorted(set(np.linspace(0, arguments.removals - 1, arguments.naive_rounds).astype(int).tolist()))
     naive: dict[int, int] = {}
     for index in rounds:
         keep = everything.copy()
-        keep[list(found.order[:index])] = False
+        keep[list(found.details["order"][:index])] = False
         naive[index], _ = naive_round(problem, keep, batch)
-        print(f"naive round {index + 1}: unit {naive[index]}, ours {found.order[index]}", flush=True)
-    tried = problem.prunable.sum() - np.arange(len(found.order))
+        print(f"naive round {index + 1}: unit {naive[index]}, ours {found.details['order'][index]}", flush=True)
+    tried = problem.prunable.sum() - np.arange(len(found.details["order"]))
     result = {
         "network": "resnet20, published CIFAR-10 weights, channels inside blocks",
         "samples": SAMPLES,
-        "removals": len(found.order),
-        "candidates": found.evaluations,
-        "order": list(found.order),
-        "losses": list(found.losses),
+        "removals": len(found.details["order"]),
+        "candidates": found.details["evaluations"],
+        "order": list(found.details["order"]),
+        "losses": list(found.details["losses"]),
         "naive_choices": {str(index + 1): unit for index, unit in naive.items()},
-        "choices_identical": all(found.order[index] == unit for index, unit in naive.items()),
+        "choices_identical": all(found.details["order"][index] == unit for index, unit in naive.items()),
         "naive_batch": batch,
         "seconds": our_seconds,
         "naive_seconds_per_candidate": naive_seconds,

@@ -109,8 +109,11 @@ class TrainSettings(Settings):
 class RetrainSettings(TrainSettings):
     """The training after the cut."""
 
-    weights: Literal["fine-tune", "from-scratch"] = Field(
-        "fine-tune", description="keep the surviving weights, or draw new ones"
+    weights: str = Field(
+        "fine-tune", description="what becomes of the surviving weights: `fine-tune`, `from-scratch` or `rewind`"
+    )
+    rewind_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="`rewind`: to the weights after so many epochs of [train]; 0: to the initial ones"
     )
 
 
@@ -126,6 +129,9 @@ class PruneSettings(Settings):
 
     method: str = Field("filter-l1", description="id of a criterion or a search, as `compress methods` lists it")
     ratio: Fraction = Field(0.5, description="share of the cost that is to go")
+    threshold: float | None = Field(
+        None, ge=0, description="instead of a ratio: whatever scores no more than this goes; criteria only"
+    )
     of: Literal["macs", "parameters", "channels"] = Field("macs", description="the cost that `ratio` counts")
     scope: Literal["global", "layer"] = Field(
         "layer", description="one ranking over all groups, or the same share of each group"
@@ -143,6 +149,12 @@ class PruneSettings(Settings):
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="one cut, or several with training between them"
     )
+
+    @model_validator(mode="after")
+    def _ratio_or_threshold(self) -> PruneSettings:
+        if self.threshold is not None and "ratio" in self.model_fields_set:
+            raise ValueError("give ratio or threshold, not both")
+        return self
 
 
 class ExportSettings(Settings):

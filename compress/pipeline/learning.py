@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +19,48 @@ from compress.data.base import Augment
 from compress.errors import NetworkError
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
-from compress.prune import ChannelMask, bind_regularizer, prepare_weights, prune
-from compress.prune.options import build
+from compress.prune import (
+    Procedure,
+    Survivors,
+    Trainer,
+    WeightMask,
+    bind_regularizer,
+    run_schedule,
+    treatment_of,
+)
 from compress.prune.schedules import schedules
-from compress.recipe import TrainSettings
+from compress.recipe import Recipe, TrainSettings
 from compress.train.checkpoint import load_checkpoint, save_checkpoint
 from compress.train.evaluate import accuracy
+from compress.train.hooks import Hook, Masks
 from compress.train.loop import Progress, fit
+
+INITIAL = "initial.safetensors"
+HELD, HELD_COMPACT = "held.safetensors", "compact_held.safetensors"
 
 
 def train(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
-    """Builds the network, loads or trains its weights → trained.safetensors."""
-    return train_to(context, context.path("trained.safetensors"), context.path("train.state"))
+    """Builds the network → initial.safetensors, loads or trains its weights → trained.safetensors."""
+    initial = context.path(INITIAL) if context.recipe.train is not None else None
+    return train_to(context, context.path("trained.safetensors"), context.path("train.state"), initial=initial)
 
 
-def train_to(context: RunContext, target: Path, state: Path) -> dict[str, Any]:
+def needs_initial(recipe: Recipe) -> bool:
+    """Tells whether a later stage reads the weights from before the training."""
+    return (
+        schedules.get(recipe.prune.schedule.name).start == "initial"
+        or treatment_of(recipe.retrain.weights).needs_initial
+    )
+
+
+def train_to(context: RunContext, target: Path, state: Path, *, initial: Path | None = None) -> dict[str, Any]:
     """Builds the recipe's network, loads or trains its weights, and saves it.
 
     Args:
         context: the recipe and its data.
         target: the checkpoint to write.
         state: from where an interrupted training goes on.
+        initial: where to keep the weights from before the training, or after `retrain.rewind_epochs` of it.
 
     Returns:
         training history, accuracies in per cent, parameters.
@@ -52,9 +74,28 @@ def train_to(context: RunContext, target: Path, state: Path) -> dict[str, Any]:
     else:
         torch.manual_seed(recipe.seed)
         network = build_network(spec)
-    history = _fit(context, network, recipe.train, state) if recipe.train is not None else []
+    hooks: tuple[Hook, ...] = ()
+    if initial is not None:
+        keeper = _KeepsEarly(initial, spec, plan, recipe.retrain.rewind_epochs)
+        keeper.after_epoch(network, 0)
+        hooks = (keeper,)
+    history = _fit(context, network, recipe.train, state, hooks=hooks) if recipe.train is not None else []
     save_checkpoint(target, network, spec, plan=plan)
     return {"history": history, **_accuracies(context, network), "parameters": _parameters(network)}
+
+
+@dataclass(frozen=True)
+class _KeepsEarly(Hook):
+    """Saves the network after some epoch of its training; epoch 0 is before it."""
+
+    path: Path
+    spec: NetworkSpec
+    plan: dict[str, Any] | None
+    epoch: int
+
+    def after_epoch(self, model: nn.Module, epoch: int) -> None:
+        if epoch == self.epoch:
+            save_checkpoint(self.path, model, self.spec, plan=self.plan)
 
 
 def network_spec(context: RunContext, network: str, arguments: dict[str, Any]) -> NetworkSpec:
@@ -76,31 +117,44 @@ def sparsify(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
 
 
 def prune_channels(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
-    """Chooses the channels that go, and zeroes them → pruned.safetensors, plan.json."""
+    """Chooses what goes, and zeroes it → pruned.safetensors, plan.json, held.safetensors where single weights go."""
     recipe = context.recipe
+    schedule = schedules.get(recipe.prune.schedule.name)
     source = "sparse.safetensors" if recipe.sparsify is not None else "trained.safetensors"
-    loaded = load_checkpoint(context.path(source))
-    schedule = build(schedules, recipe.prune.schedule.name, recipe.prune.schedule.options)
-    ratios = schedule.ratios(recipe.prune.ratio)
-    between = recipe.retrain.model_copy(update={"epochs": schedule.epochs_between})
-    teacher = _load_teacher(context) if recipe.retrain.distill is not None and len(ratios) > 1 else None
-    history: list[dict[str, Any]] = []
-    for cut, ratio in enumerate(ratios):
-        result = prune(
+    loaded = load_checkpoint(context.path(INITIAL if schedule.start == "initial" else source))
+    trainer = trainer_of(context, folder=context.folder)
+    result = run_schedule(
+        Procedure(
             loaded.model,
             loaded.spec.input_shape,
-            recipe.prune.model_copy(update={"ratio": ratio}),
+            recipe.prune,
             training_samples(context),
-            seed=recipe.seed,
-            progress=context.reporter.progress,
+            recipe.seed,
+            trainer,
+            context.reporter.progress,
         )
-        result.mask.apply(loaded.model)
-        if cut + 1 < len(ratios):
-            state = context.path(f"prune.{cut}.state")
-            history += _fit(context, loaded.model, between, state, teacher, result.mask)
+    )
     save_checkpoint(context.path("pruned.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
     write_json(context.path("plan.json"), result.plan.to_dict())
-    return {**result.summary(), "history": history}
+    held = context.path(HELD)
+    held.unlink(missing_ok=True)
+    if result.weights is not None:
+        result.weights.save(held)
+    return {**result.summary(), "history": trainer.history}
+
+
+def trainer_of(context: RunContext, *, folder: Path | None) -> Trainer:
+    """Returns what trains networks within the prune stage: as [retrain] says."""
+    recipe = context.recipe
+    return Trainer(
+        context.dataset,
+        recipe.retrain,
+        recipe.seed,
+        Augment.from_settings(recipe.data),
+        _load_teacher(context) if recipe.retrain.distill is not None else None,
+        folder,
+        _progress(context),
+    )
 
 
 def training_samples(context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,22 +166,34 @@ def training_samples(context: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def compact_network(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
-    """Cuts the zeroed channels out, and checks that the function is the same → compact.safetensors."""
+    """Cuts the zeroed channels out, and checks that the function is the same → compact.safetensors.
+
+    A mask of single weights is cut with them → compact_held.safetensors.
+    """
     loaded = load_checkpoint(context.path("pruned.safetensors"))
     plan = Plan.from_dict(read_json(context.path("plan.json")))
     difference = compact(loaded.model, plan, loaded.spec.input_shape, seed=context.recipe.seed)
     whole = Plan.from_dict(loaded.plan).then(plan) if loaded.plan else plan
     save_checkpoint(context.path("compact.safetensors"), loaded.model, loaded.spec, plan=whole.to_dict())
+    remaining = context.path(HELD_COMPACT)
+    remaining.unlink(missing_ok=True)
+    if context.path(HELD).exists():
+        WeightMask.load(context.path(HELD)).cut(plan).save(remaining)
     return {"max_abs_diff": difference, "parameters": _parameters(loaded.model), **_accuracies(context, loaded.model)}
 
 
 def retrain(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
-    """Trains what is left → retrained.safetensors."""
+    """Trains what is left, single weights that have gone held at zero → retrained.safetensors."""
     settings = context.recipe.retrain
     loaded = load_checkpoint(context.path("compact.safetensors"))
-    prepare_weights(loaded.model, settings.weights, context.recipe.seed)
+    treatment = treatment_of(settings.weights)
+    initial = load_checkpoint(context.path(INITIAL)) if treatment.needs_initial else None
+    cut = Plan.from_dict(read_json(context.path("plan.json")))
+    treatment.prepare(Survivors(loaded.model, cut, initial, context.recipe.seed))
     teacher = _load_teacher(context) if settings.distill is not None else None
-    history = _fit(context, loaded.model, settings, context.path("retrain.state"), teacher)
+    held = context.path(HELD_COMPACT)
+    masks = WeightMask.load(held) if held.exists() else None
+    history = _fit(context, loaded.model, settings, context.path("retrain.state"), teacher, masks)
     save_checkpoint(context.path("retrained.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
     return {"history": history, **_accuracies(context, loaded.model)}
 
@@ -146,12 +212,12 @@ def _fit(
     settings: TrainSettings,
     state: Path,
     teacher: nn.Module | None = None,
-    masks: ChannelMask | None = None,
+    masks: Masks | None = None,
+    hooks: tuple[Hook, ...] = (),
 ) -> list[dict[str, Any]]:
     recipe = context.recipe
-    regularizer = None
     if settings.regularizer is not None:
-        regularizer = bind_regularizer(network, context.dataset.input_shape, settings.regularizer)
+        hooks = (bind_regularizer(network, context.dataset.input_shape, settings.regularizer), *hooks)
     result = fit(
         network,
         context.dataset,
@@ -160,7 +226,7 @@ def _fit(
         checkpoint=state,
         augment=Augment.from_settings(recipe.data),
         progress=_progress(context),
-        regularizer=regularizer,
+        hooks=hooks,
         teacher=teacher,
         masks=masks,
     )

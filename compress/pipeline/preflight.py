@@ -7,17 +7,16 @@ import torch
 from compress.architectures import build_network
 from compress.artifact import require_target
 from compress.check import MODEL_NAME
-from compress.errors import CompressError, RecipeError, suggestion
+from compress.errors import NetworkError, RecipeError
 from compress.pipeline.context import RunContext
 from compress.pipeline.deploying import budget_path
-from compress.pipeline.learning import network_spec
+from compress.pipeline.learning import needs_initial, network_spec
 from compress.profiling.device import open_device
-from compress.prune.criteria import criteria
+from compress.prune.driver import method_of
 from compress.prune.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
-from compress.prune.search import searches
-from compress.recipe import PruneSettings, load_budget
+from compress.recipe import load_budget
 from compress.torch_graph import trace_network
 from compress.train.placement import torch_device
 
@@ -41,7 +40,14 @@ def preflight(context: RunContext, *, training: bool) -> None:
             f"model.network {recipe.model.network!r} names a file alone",
             next_step=f"name its function too, e.g. '{recipe.model.network}:build'",
         )
-    _check_method(recipe.prune)
+    build(schedules, recipe.prune.schedule.name, recipe.prune.schedule.options)
+    method_of(recipe.prune)
+    if needs_initial(recipe) and recipe.train is None:
+        raise NetworkError(
+            "the initial weights are not known",
+            got="a [model] checkpoint without [train]",
+            next_step="give [train], or another schedule and [retrain] weights = 'fine-tune'",
+        )
     for settings in (recipe.train, recipe.sparsify, recipe.retrain):
         if settings is None:
             continue
@@ -61,14 +67,3 @@ def preflight(context: RunContext, *, training: bool) -> None:
         with torch.random.fork_rng(devices=[]):
             spec = network_spec(context, recipe.model.network, recipe.model.arguments)
             trace_network(build_network(spec), spec.input_shape)
-
-
-def _check_method(settings: PruneSettings) -> None:
-    build(schedules, settings.schedule.name, settings.schedule.options)
-    name = settings.method
-    if name in criteria:
-        build(criteria, name, settings.options)
-    elif name in searches:
-        build(searches, name, settings.options)
-    else:
-        raise CompressError(f"unknown method {name!r}", next_step=suggestion(name, [*criteria, *searches]))

@@ -11,6 +11,8 @@ from compress.check import CheckResult
 from compress.pipeline import deploying, learning, reporting
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
+from compress.prune.driver import method_of
+from compress.prune.schedules import schedules
 from compress.recipe import Recipe
 
 Work = Callable[[RunContext, Sequence[StageRecord]], dict[str, Any]]
@@ -79,13 +81,19 @@ def _check(context: RunContext) -> Any:
 
 
 def _prune_settings(context: RunContext) -> Any:
-    """Returns what decides the cut: the retraining too, where there is training between cuts."""
+    """Returns what decides the cut: the retraining too, where the schedule or the method trains."""
     found = _section("data", "prune", data=True, code=True)(context)
-    return {**found, "between": _retrain(context)} if _trains_between(context) else found
+    return {**found, "between": _retrain(context)} if _trains(context) else found
 
 
-def _trains_between(context: RunContext) -> bool:
-    return context.recipe.prune.schedule.name != "one-shot"
+def _trains(context: RunContext) -> bool:
+    settings = context.recipe.prune
+    return schedules.get(settings.schedule.name).trains or method_of(settings).trains
+
+
+def _train_settings(context: RunContext) -> Any:
+    found = _section("model", "data", "train", data=True, code=True)(context)
+    return {**found, "rewind_epochs": context.recipe.retrain.rewind_epochs}
 
 
 def _weights(context: RunContext) -> list[Path]:
@@ -109,8 +117,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "train",
         learning.train,
-        _section("model", "data", "train", data=True, code=True),
-        outputs=("trained.safetensors",),
+        _train_settings,
+        outputs=("trained.safetensors", learning.INITIAL),
         external=_weights,
         states=("train.state",),
     ),
@@ -127,23 +135,23 @@ STAGES: tuple[Stage, ...] = (
         "prune",
         learning.prune_channels,
         _prune_settings,
-        inputs=("trained.safetensors", "sparse.safetensors"),
-        outputs=("pruned.safetensors", "plan.json"),
-        external=lambda context: _teacher(context) if _trains_between(context) else [],
+        inputs=("trained.safetensors", learning.INITIAL, "sparse.safetensors"),
+        outputs=("pruned.safetensors", "plan.json", learning.HELD),
+        external=lambda context: _teacher(context) if _trains(context) else [],
         states=("prune.*.state",),
     ),
     Stage(
         "compact",
         learning.compact_network,
         _section("data", data=True, code=True),
-        inputs=("pruned.safetensors", "plan.json"),
-        outputs=("compact.safetensors",),
+        inputs=("pruned.safetensors", "plan.json", learning.HELD),
+        outputs=("compact.safetensors", learning.HELD_COMPACT),
     ),
     Stage(
         "retrain",
         learning.retrain,
         _retrain,
-        inputs=("trained.safetensors", "compact.safetensors"),
+        inputs=("trained.safetensors", learning.INITIAL, "plan.json", "compact.safetensors", learning.HELD_COMPACT),
         outputs=("retrained.safetensors",),
         external=_teacher,
         states=("retrain.state",),

@@ -62,8 +62,8 @@ def prune_file(
     """
     from compress.channels.plan import Plan
     from compress.compact import compact
-    from compress.pipeline.learning import training_samples
-    from compress.prune import prune
+    from compress.pipeline.learning import trainer_of, training_samples
+    from compress.prune import Procedure, run_schedule
     from compress.train.checkpoint import load_checkpoint, save_checkpoint
 
     context = _context(recipe_path, reporter) if recipe_path is not None else None
@@ -73,15 +73,17 @@ def prune_file(
     chosen = validate({**given, **(settings or {})}, PruneSettings, "options")
     require_target(target)
     loaded = load_checkpoint(require_file(source, "checkpoint"))
-    result = prune(
-        loaded.model,
-        loaded.spec.input_shape,
-        chosen,
-        training_samples(context) if context else None,
-        seed=context.recipe.seed if context else 0,
-        progress=(reporter or Silence()).progress,
+    result = run_schedule(
+        Procedure(
+            loaded.model,
+            loaded.spec.input_shape,
+            chosen,
+            training_samples(context) if context else None,
+            context.recipe.seed if context else 0,
+            trainer_of(context, folder=None) if context else None,
+            (reporter or Silence()).progress,
+        )
     )
-    result.mask.apply(loaded.model)
     compact(loaded.model, result.plan, loaded.spec.input_shape)
     whole = Plan.from_dict(loaded.plan).then(result.plan) if loaded.plan else result.plan
     if plan_path is not None:

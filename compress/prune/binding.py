@@ -1,4 +1,4 @@
-"""From a recipe's regularizer to what the training loop calls."""
+"""From a recipe's regularizer to what takes part in the training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from compress.prune.options import build
 from compress.prune.regularizers import regularizers
 from compress.recipe import MethodSettings
 from compress.torch_graph import trace_network
-from compress.train import hooks
+from compress.train.hooks import Hook
 
 
-def bind_regularizer(network: nn.Module, input_shape: tuple[int, ...], settings: MethodSettings) -> hooks.Regularizer:
+def bind_regularizer(network: nn.Module, input_shape: tuple[int, ...], settings: MethodSettings) -> Hook:
     """Returns the regularizer that a recipe names, for one network.
 
     Args:

@@ -12,6 +12,7 @@ from compress.prune.criteria import criteria
 from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
 from compress.prune.search import searches
+from compress.prune.treatments import treatments
 
 _SECTION = re.compile(r"^(\w+):(.*)$")
 
@@ -39,7 +40,7 @@ class MethodInfo:
 
     Attributes:
         id: as it stands in a recipe.
-        kind: `criterion`, `search`, `regularizer` or `schedule`.
+        kind: `criterion`, `search`, `regularizer`, `schedule` or `treatment of weights`.
         summary: one line.
         source: the paper, its equation, and where this product departs from it.
         knobs: its options.
@@ -54,7 +55,7 @@ class MethodInfo:
 
 def methods() -> list[MethodInfo]:
     """Returns every registered method, by kind, then by id."""
-    kinds: tuple[Any, ...] = (criteria, searches, regularizers, schedules)
+    kinds: tuple[Any, ...] = (criteria, searches, regularizers, schedules, treatments)
     return [_describe(name, registry.kind, registry.get(name)) for registry in kinds for name in registry]
 
 

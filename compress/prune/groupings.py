@@ -15,6 +15,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from compress.errors import NetworkError
+from compress.train.hooks import Hook
 
 Grouping = Literal["filter", "neuron", "feature"]
 
@@ -69,7 +70,7 @@ def kernel_weights(network: nn.Module, linear: bool) -> tuple[KernelWeight, ...]
 
 
 @dataclass(frozen=True)
-class GroupedPenalty:
+class GroupedPenalty(Hook):
     """λ Σ_l R(W^l), with every weight seen as groups of kernels.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,6 +74,7 @@ class PruningProblem:
         samples: fixed training samples.
         seed: of every random choice.
         prunable: which units may go. Shape: (units,), booleans.
+        weights: names of the weights of convolutions and linear layers, without those of `exclude`.
     """
 
     network: nn.Module
@@ -83,6 +85,7 @@ class PruningProblem:
     samples: Samples | None
     seed: int
     prunable: Array
+    weights: tuple[str, ...]
 
     @classmethod
     def of(
@@ -118,7 +121,12 @@ class PruningProblem:
             )
         own = copy.deepcopy(network).eval()
         prunable = _prunable(groups, traced.parameters, exclude, couple)
-        return cls(own, input_shape, groups, CostModel(groups), traced.parameters, samples, seed, prunable)
+        weights = _weights(own, traced.parameters, exclude)
+        return cls(own, input_shape, groups, CostModel(groups), traced.parameters, samples, seed, prunable, weights)
+
+    def seen_on(self, network: nn.Module) -> PruningProblem:
+        """Returns this problem for the same network with other weights."""
+        return dataclasses.replace(self, network=copy.deepcopy(network).eval())
 
     def tensor(self, name: str) -> Tensor:
         """Returns the parameter or buffer called `name`; it is the network's own."""
@@ -226,6 +234,22 @@ def _members(groups: Groups) -> Iterator[tuple[Member, int]]:
             yield member, int(start)
 
 
+def _weights(network: nn.Module, parameters: list[str], exclude: Sequence[str]) -> tuple[str, ...]:
+    layers = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
+    own = {
+        f"{path}.{name}" if path else name
+        for path, module in network.named_modules()
+        if isinstance(module, layers)
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim > 1
+    }
+    return tuple(name for name in parameters if name in own and not _excluded(name, exclude))
+
+
+def _excluded(parameter: str, exclude: Sequence[str]) -> bool:
+    return any(parameter == name or parameter.startswith(f"{name}.") for name in exclude)
+
+
 def _prunable(groups: Groups, parameters: list[str], exclude: Sequence[str], couple: bool) -> Array:
     stays = np.zeros(groups.size, dtype=bool)
     prefixes = {name.rsplit(".", n)[0] for name in parameters for n in range(1, name.count(".") + 1)}
@@ -236,7 +260,7 @@ def _prunable(groups: Groups, parameters: list[str], exclude: Sequence[str], cou
                 next_step=suggestion(pattern, prefixes | set(parameters)),
             )
     for member, start in _members(groups):
-        if any(member.parameter == name or member.parameter.startswith(f"{name}.") for name in exclude):
+        if _excluded(member.parameter, exclude):
             stays[member.unit[member.unit >= 0] + start] = True
     if not couple:
         shapes = groups.trace.graph.shapes

@@ -63,7 +63,8 @@ def select(problem: PruningProblem, scores: list[Array], settings: PruneSettings
     Args:
         problem: the network.
         scores: one array a group; the lowest go.
-        settings: ratio, of, scope, minimum_channels, round_to.
+        settings: ratio, of, scope, minimum_channels, round_to; with `threshold` all units go whose score is not above
+            it, and counts are rounded up.
 
     Returns:
         Which units remain, over all groups in turn. Shape: (units,), booleans. The ratio is reached at least.
@@ -79,7 +80,18 @@ def select(problem: PruningProblem, scores: list[Array], settings: PruneSettings
         )
     ranked = np.argsort(flat, kind="stable")
     ranked = ranked[problem.prunable[ranked]]
+    if settings.threshold is not None:
+        return _above(problem, flat, ranked, settings)
     return _by_layer(problem, ranked, settings) if settings.scope == "layer" else _global(problem, ranked, settings)
+
+
+def _above(problem: PruningProblem, scores: Array, ranked: Array, settings: PruneSettings) -> Array:
+    counts = []
+    for stratum in problem.strata:
+        if stratum.prunable:
+            allowed = allowed_counts(stratum.units.size, settings)
+            counts.append(int(allowed[allowed >= (scores[stratum.units] > settings.threshold).sum()][0]))
+    return _keep(problem, ranked, counts)
 
 
 def _global(problem: PruningProblem, ranked: Array, settings: PruneSettings) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from compress.errors import NetworkError, TrainingError
 from compress.recipe import TrainSettings
 from compress.train.distill import classification_loss
 from compress.train.evaluate import accuracy
-from compress.train.hooks import AfterEpoch, AfterStep, Masks, Regularizer
+from compress.train.hooks import Hook, Masks
 from compress.train.optimizer import set_learning_rate
 from compress.train.placement import autocast, to_device
 from compress.train.schedule import learning_rate
@@ -61,7 +61,7 @@ class EpochRunner:
     seed: int
     augment: Augment | None
     progress: Callable[[Progress], None] | None
-    regularizer: Regularizer | None
+    hooks: Sequence[Hook]
     teacher: nn.Module | None
     masks: Masks | None
 
@@ -95,9 +95,10 @@ class EpochRunner:
                     speed = count / max(time.perf_counter() - start, 1e-9)
                     report = Progress(index + 1, self.settings.epochs, step + 1, steps, mean, rate, speed)
                     self.progress(report)
-        hook: object = self.regularizer
-        if isinstance(hook, AfterEpoch):
+        for hook in self.hooks:
             hook.after_epoch(self.model, index + 1)
+        if self.masks is not None:
+            self.masks.apply(self.model)
         self._require_finite_weights(f"at the end of epoch {index + 1}, learning rate {rate:.3g}")
         return {
             "epoch": index + 1,
@@ -123,12 +124,13 @@ class EpochRunner:
             _require_finite(loss.item(), place)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        for hook in self.hooks:
+            hook.after_backward(self.model)
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        hook: object = self.regularizer
-        if isinstance(hook, AfterStep):
+        for hook in self.hooks:
             hook.after_step(self.model, rate)
         if self.masks is not None:
             self.masks.apply(self.model)
@@ -137,6 +139,8 @@ class EpochRunner:
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         settings = self.settings
         images, labels = to_device(batch, self.device, channels_last=settings.channels_last)
+        for hook in self.hooks:
+            hook.before_step(self.model, images, labels)
         taught: Tensor | None = None
         with autocast(self.device, settings.precision):
             if self.teacher is not None:
@@ -150,8 +154,10 @@ class EpochRunner:
         loss = classification_loss(
             logits, labels, label_smoothing=settings.label_smoothing, distill=settings.distill, teacher=taught
         )
-        penalty = self.regularizer.penalty(self.model) if self.regularizer is not None else None
-        return loss if penalty is None else loss + penalty, (logits.detach().argmax(1) == labels).sum()
+        for hook in self.hooks:
+            penalty = hook.penalty(self.model)
+            loss = loss if penalty is None else loss + penalty
+        return loss, (logits.detach().argmax(1) == labels).sum()
 
     def _validate(self) -> float | None:
         split = self.dataset.validation

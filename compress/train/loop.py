@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from compress.data.base import Augment, Dataset
 from compress.errors import CompressError, DataError, MachineError, TrainingError
 from compress.recipe import TrainSettings
 from compress.train.epoch import EpochRunner, Progress
-from compress.train.hooks import Masks, Regularizer, Stateful
+from compress.train.hooks import Hook, Masks
 from compress.train.optimizer import build_optimizer
 from compress.train.placement import placed, torch_device
 from compress.train.state import EpochRecord, TrainingState, identity_of, load_state, save_state
@@ -48,7 +48,7 @@ def fit(
     checkpoint: Path | None = None,
     augment: Augment | None = None,
     progress: Callable[[Progress], None] | None = None,
-    regularizer: Regularizer | None = None,
+    hooks: Sequence[Hook] = (),
     teacher: nn.Module | None = None,
     masks: Masks | None = None,
 ) -> TrainResult:
@@ -68,7 +68,7 @@ def fit(
         augment: random changes of training images.
         progress: called after each step on the CPU, now and then on a GPU; an exception that it raises ends the
             training and is passed on.
-        regularizer: adds to the loss; may also act after steps and epochs, and have a memory (see `hooks`).
+        hooks: take part in every step and epoch, and may have a memory (see `Hook`).
         teacher: its logits enter the loss as `settings.distill` says.
         masks: restores pruned or frozen weights.
 
@@ -81,7 +81,6 @@ def fit(
     """
     device = torch_device(settings.device)
     _check(settings, dataset, teacher)
-    memory = regularizer if isinstance(regularizer, Stateful) else None
     state = TrainingState()
     with contextlib.ExitStack() as stack:
         stack.enter_context(placed(model, device, channels_last=settings.channels_last))
@@ -92,20 +91,22 @@ def fit(
         stack.enter_context(_explained(settings))
         if masks is not None:
             masks.apply(model)
+        identity = ""
+        if checkpoint is not None:
+            identity = identity_of(model, dataset, settings, seed=seed, augment=augment, teacher=teacher)
+        stack.enter_context(_attached(hooks, model))
         if settings.epochs > 0:
             optimizer = build_optimizer(model, settings)
-            identity = ""
             if checkpoint is not None:
-                identity = identity_of(model, dataset, settings, seed=seed, augment=augment, teacher=teacher)
-                state = load_state(checkpoint, identity, model, optimizer, memory=memory) or state
+                state = load_state(checkpoint, identity, model, optimizer, hooks=hooks) or state
             runner = EpochRunner(
-                model, dataset, settings, device, optimizer, seed, augment, progress, regularizer, teacher, masks
+                model, dataset, settings, device, optimizer, seed, augment, progress, hooks, teacher, masks
             )
             while state.epochs < settings.epochs and not state.patience_is_over(settings):
                 entry = runner.run(state.epochs)
                 state.record(entry, model, keep_best=settings.early_stop_epochs is not None)
                 if checkpoint is not None:
-                    save_state(checkpoint, identity, state, model, optimizer, memory=memory)
+                    save_state(checkpoint, identity, state, model, optimizer, hooks=hooks)
             optimizer.zero_grad(set_to_none=True)
         if state.best_weights is not None:
             put_weights(model, state.best_weights, "the best epoch")
@@ -123,6 +124,16 @@ def _check(settings: TrainSettings, dataset: Dataset, teacher: nn.Module | None)
             "a teacher and [train] distill are given together or not at all",
             got="no teacher" if teacher is None else "no settings",
         )
+
+
+@contextlib.contextmanager
+def _attached(hooks: Sequence[Hook], model: nn.Module) -> Iterator[None]:
+    """Attaches hooks in order, and detaches them in reverse order."""
+    with contextlib.ExitStack() as stack:
+        for hook in hooks:
+            hook.attach(model)
+            stack.callback(hook.detach, model)
+        yield
 
 
 @contextlib.contextmanager

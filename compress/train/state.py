@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from compress.artifact import sha256_json
 from compress.data.base import Augment, Dataset
 from compress.errors import CompressError, ModelFileError
 from compress.recipe import TrainSettings
-from compress.train.hooks import Stateful
+from compress.train.hooks import Hook
 from compress.train.weights import put_weights, read_tensors, weights_of, weights_sha256, write_tensors
 
 _FORMAT = 1
@@ -88,7 +88,7 @@ def save_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
-    memory: Stateful | None,
+    hooks: Sequence[Hook],
 ) -> None:
     """Writes everything that the next epoch depends on, atomically.
 
@@ -102,8 +102,8 @@ def save_state(
         for slot, value in slots.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{slot}.{names[id(parameter)]}"] = _copy(value)
-    if memory is not None:
-        tensors |= {f"regularizer.{name}": _copy(tensor) for name, tensor in memory.state_dict().items()}
+    for index, hook in enumerate(hooks):
+        tensors |= {f"hook.{index}.{name}": _copy(tensor) for name, tensor in hook.state_dict().items()}
     described = {
         "format": _FORMAT,
         "identity": identity,
@@ -120,12 +120,12 @@ def load_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
-    memory: Stateful | None,
+    hooks: Sequence[Hook],
 ) -> TrainingState | None:
     """Puts a training back where `save_state` left it.
 
     Returns:
-        The state, with `model`, `optimizer` and `memory` set to it; None, with nothing touched, if there is no file or
+        The state, with `model`, `optimizer` and `hooks` set to it; None, with nothing touched, if there is no file or
         it belongs to another training.
 
     Raises:
@@ -142,8 +142,8 @@ def load_state(
         state.best_weights = _under("best.", tensors) or None
         _restore_optimizer(optimizer, model, _under("optimizer.", tensors))
         put_weights(model, _under("model.", tensors), "its model")
-        if memory is not None:
-            memory.load_state_dict(_under("regularizer.", tensors))
+        for index, hook in enumerate(hooks):
+            hook.load_state_dict(_under(f"hook.{index}.", tensors))
     except (CompressError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(
             f"training state {path} is damaged ({type(error).__name__}: {error})", next_step=_DELETE

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from compress.prune import Procedure
+
 ITERATIVE = 'ratio = 0.5\nschedule = { name = "iterative", options = { rounds = 3, epochs = 1 } }'
 
 
@@ -33,22 +35,20 @@ def test_between_rounds_the_retraining_counts(project):
 
 
 def test_interrupted_between_rounds_it_ends_with_the_same_artefact(project, monkeypatch):
-    from compress.pipeline import learning
-
     project.change("ratio = 0.5", ITERATIVE)
     project.run()
     expected = project.hashes()["deploy.onnx"]
     (project.run_folder / "manifest.json").unlink()
-    original, calls = learning.prune, []
+    original, calls = Procedure.cut, []
 
-    def prune(*arguments, **options):
+    def cut(*arguments):
         calls.append(1)
         if len(calls) == 3:
             raise StopError
-        return original(*arguments, **options)
+        return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "prune", prune)
+        patch.setattr(Procedure, "cut", cut)
         with pytest.raises(StopError):
             project.run()
     assert len(list(project.run_folder.glob("prune.*.state"))) == 2

@@ -40,12 +40,12 @@ def naive(problem, may_go, steps):
 
 @pytest.mark.parametrize("last", [False, True])
 def test_order_is_that_of_the_naive_algorithm(problem, last):
-    found = BackwardSelection(last=last).run(problem, PruneSettings(ratio=0.45, of="channels"))
+    found = BackwardSelection(last=last).choose(problem, PruneSettings(ratio=0.45, of="channels"))
     may_go = ~backward_selection._last_convolution(problem) | last
-    order, losses = naive(problem, may_go, len(found.order))
+    order, losses = naive(problem, may_go, len(found.details["order"]))
     assert len(order) > 5
-    assert list(found.order) == order
-    np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
+    assert list(found.details["order"]) == order
+    np.testing.assert_allclose(found.details["losses"], losses, rtol=1e-5)
     assert np.flatnonzero(~found.keep).tolist() == sorted(order)
 
 
@@ -54,10 +54,10 @@ def test_order_does_not_depend_on_the_shortcuts(problem_of, monkeypatch, chunk):
     """Chunks, hints and compaction may change what is computed, not what is found."""
     problem = problem_of("residual-b")
     settings = PruneSettings(ratio=0.45, of="channels")
-    expected = BackwardSelection().run(problem, settings).order
+    expected = tuple(BackwardSelection().choose(problem, settings).details["order"])
     monkeypatch.setattr(backward_selection, "_CHUNK", chunk)
     monkeypatch.setattr(backward_selection, "_COMPACT_BELOW", 2.0 if chunk == 7 else 0.0)
-    assert BackwardSelection().run(problem, settings).order == expected
+    assert tuple(BackwardSelection().choose(problem, settings).details["order"]) == expected
 
 
 def test_equal_losses_fall_by_number(problem_of):
@@ -69,10 +69,14 @@ def test_equal_losses_fall_by_number(problem_of):
     network = copy.deepcopy(problem.network)
     ChannelMask(problem.groups, keep).apply(network)
     harmless = dataclasses.replace(problem, network=network)
-    found = BackwardSelection().run(harmless, PruneSettings(ratio=0.3, of="channels"))
+    found = BackwardSelection().choose(harmless, PruneSettings(ratio=0.3, of="channels"))
     baseline = sample_losses(network, problem.samples.images, problem.samples.labels).mean().item()
-    kept = [unit for unit, loss in zip(found.order, found.losses, strict=True) if loss == pytest.approx(baseline)]
-    assert [unit for unit in found.order if unit in dead] == sorted(set(dead) & set(found.order))
+    kept = [
+        unit
+        for unit, loss in zip(found.details["order"], found.details["losses"], strict=True)
+        if loss == pytest.approx(baseline)
+    ]
+    assert [unit for unit in found.details["order"] if unit in dead] == sorted(set(dead) & set(found.details["order"]))
     assert all(unit in dead for unit in kept)
 
 
@@ -88,8 +92,8 @@ def test_rejecting_early_saves_work(problem_of, monkeypatch):
 
     monkeypatch.setattr(Replay, "run", counted)
     monkeypatch.setattr(backward_selection, "_CHUNK", 4)
-    found = BackwardSelection().run(problem, PruneSettings(ratio=0.3, of="channels"))
-    assert sum(images) < 0.8 * found.evaluations * len(problem.samples.images)
+    found = BackwardSelection().choose(problem, PruneSettings(ratio=0.3, of="channels"))
+    assert sum(images) < 0.8 * found.details["evaluations"] * len(problem.samples.images)
 
 
 def test_the_hardest_samples_come_first(problem_of, monkeypatch):
@@ -97,7 +101,7 @@ def test_the_hardest_samples_come_first(problem_of, monkeypatch):
     first = []
     record = Replay.record
     monkeypatch.setattr(Replay, "record", lambda self, images: (first.append(images[0]), record(self, images))[1])
-    BackwardSelection().run(problem, PruneSettings(ratio=0.05, of="channels"))
+    BackwardSelection().choose(problem, PruneSettings(ratio=0.05, of="channels"))
     losses = sample_losses(problem.network, problem.samples.images, problem.samples.labels)
     assert torch.equal(first[0], problem.samples.images[losses.argmax()])
 
@@ -107,14 +111,14 @@ def test_the_last_convolution_is_left_alone_unless_asked_for(problem_of):
     last = backward_selection._last_convolution(problem)
     assert last.sum() == 8
     settings = PruneSettings(ratio=0.4, of="parameters")
-    assert BackwardSelection().run(problem, settings).keep[last].all()
-    assert not BackwardSelection(last=True).run(problem, settings).keep[last].all()
+    assert BackwardSelection().choose(problem, settings).keep[last].all()
+    assert not BackwardSelection(last=True).choose(problem, settings).keep[last].all()
 
 
 def test_minimum_and_rounding_hold(problem_of):
     problem = problem_of("plain")
     settings = PruneSettings(ratio=0.4, of="parameters", round_to=2, minimum_channels=3)
-    found = BackwardSelection(last=True).run(problem, settings)
+    found = BackwardSelection(last=True).choose(problem, settings)
     for stratum in problem.strata:
         count = int(found.keep[stratum.units].sum())
         assert count == stratum.units.size or (count % 2 == 0 and count >= 4)
@@ -123,7 +127,7 @@ def test_minimum_and_rounding_hold(problem_of):
 
 def test_an_unreachable_ratio_is_told_before_the_search(problem_of):
     with pytest.raises(NetworkError, match=r"ratio 0\.99 of macs cannot be reached: at most 0\.\d+ can go"):
-        BackwardSelection().run(problem_of("plain"), PruneSettings(ratio=0.99))
+        BackwardSelection().choose(problem_of("plain"), PruneSettings(ratio=0.99))
 
 
 def test_a_network_that_loses_its_numbers_is_refused(problem_of):
@@ -132,7 +136,7 @@ def test_a_network_that_loses_its_numbers_is_refused(problem_of):
     with torch.no_grad():
         network.linear.bias.fill_(float("nan"))
     with pytest.raises(NetworkError, match="loss on the samples is not a number"):
-        BackwardSelection().run(dataclasses.replace(problem, network=network), PruneSettings(ratio=0.1))
+        BackwardSelection().choose(dataclasses.replace(problem, network=network), PruneSettings(ratio=0.1))
 
 
 class FixedSizes(nn.Module):
@@ -153,9 +157,9 @@ def test_a_network_with_fixed_sizes_is_searched_by_masks():
     network = FixedSizes().eval()
     samples = Samples(torch.randn(16, 3, 8, 8), torch.arange(16) % 3)
     problem = PruningProblem.of(network, (3, 8, 8), samples, 0)
-    found = BackwardSelection().run(problem, PruneSettings(ratio=0.5, of="macs"))
-    order, _ = naive(problem, ~backward_selection._last_convolution(problem), len(found.order))
-    assert list(found.order) == order
+    found = BackwardSelection().choose(problem, PruneSettings(ratio=0.5, of="macs"))
+    order, _ = naive(problem, ~backward_selection._last_convolution(problem), len(found.details["order"]))
+    assert list(found.details["order"]) == order
     assert problem.cost(found.keep).macs < 0.75 * problem.cost.everything().macs
 
 

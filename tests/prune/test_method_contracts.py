@@ -9,11 +9,12 @@ import torch
 
 from compress.errors import CompressError, RecipeError
 from compress.prune import methods
-from compress.prune.criteria import criteria
+from compress.prune.criteria import Criterion, WeightCriterion, criteria
 from compress.prune.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.search import searches
 from compress.recipe import PruneSettings
+from compress.train.hooks import Hook
 
 # `plain` has no BatchNorm: these methods must say so there.
 NEED_BATCH_NORM = {"bn-scale", "slimming"}
@@ -33,7 +34,11 @@ def skip_without_norm(name, network):
         pytest.skip("needs BatchNorm, which this network lacks")
 
 
-@pytest.mark.parametrize("name", list(criteria))
+def names_of(kind):
+    return [name for name in criteria if issubclass(criteria.get(name), kind)]
+
+
+@pytest.mark.parametrize("name", names_of(Criterion))
 class TestCriterion:
     def test_scores_every_unit_and_changes_nothing(self, name, case, state_of):
         network, problem = case
@@ -58,14 +63,93 @@ class TestCriterion:
         np.testing.assert_allclose(after, before[order], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", names_of(WeightCriterion))
+class TestWeightCriterion:
+    def test_scores_every_weight_and_changes_nothing(self, name, case, state_of):
+        _, problem = case
+        state = state_of(problem)
+        scores = build(criteria, name, {}).score(problem)
+        assert list(scores) == list(problem.weights)
+        assert all(scores[n].shape == tuple(problem.tensor(n).shape) for n in scores)
+        assert all(np.isfinite(score).all() and score.dtype == np.float64 for score in scores.values())
+        again = build(criteria, name, {}).score(problem)
+        assert all((scores[n] == again[n]).all() for n in scores)
+        assert unchanged(problem, state)
+        assert not problem.network.training
+
+    @pytest.mark.parametrize("scope", ["layer", "global"])
+    def test_takes_the_share_and_leaves_every_channel(self, name, scope, case, state_of):
+        _, problem = case
+        state = state_of(problem)
+        settings = PruneSettings(method=name, ratio=0.3, of="parameters", scope=scope)
+        choice = build(criteria, name, {}).choose(problem, settings)
+        total = sum(mask.size for mask in choice.held.values())
+        gone = sum(int((~mask).sum()) for mask in choice.held.values())
+        assert abs(gone - 0.3 * total) <= len(choice.held)
+        assert choice.keep.all()
+        assert unchanged(problem, state)
+        with pytest.raises(RecipeError, match="of = 'parameters'"):
+            build(criteria, name, {}).choose(problem, PruneSettings(method=name, ratio=0.3, of="macs"))
+
+
+def moved_by(hook, problem, steps=3):
+    """Trains a copy for some steps as the loop does; returns it, every hook detached."""
+    network = copy.deepcopy(problem.network).train()
+    names = [name for name, _ in network.named_parameters()]
+    torch.manual_seed(0)
+    hook.attach(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for _ in range(steps):
+        images, labels = problem.samples.images, problem.samples.labels
+        hook.before_step(network, images, labels)
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        penalty = hook.penalty(network)
+        optimizer.zero_grad()
+        (loss if penalty is None else loss + penalty).backward()
+        hook.after_backward(network)
+        optimizer.step()
+        hook.after_step(network, 0.01)
+    hook.after_epoch(network, 1)
+    hook.detach(network)
+    assert [name for name, _ in network.named_parameters()] == names
+    return network.eval()
+
+
 @pytest.mark.parametrize("name", list(regularizers))
 class TestRegularizer:
     def bound(self, name, problem, strength=1.0):
         return build(regularizers, name, {}).bind(problem.network, problem.groups, strength)
 
+    def test_trains_repeats_and_leaves_a_network_of_the_same_names(self, name, case, state_of):
+        network, problem = case
+        skip_without_norm(name, network)
+        state = state_of(problem)
+        first, second = (moved_by(self.bound(name, problem, 0.1), problem) for _ in range(2))
+        plain = moved_by(Hook(), problem)
+        tensors = first.state_dict()
+        assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+        assert all(torch.equal(tensor, tensors[n]) for n, tensor in second.state_dict().items())
+        assert any(not torch.equal(tensor, tensors[n]) for n, tensor in plain.state_dict().items())
+        assert unchanged(problem, state)
+
+    def test_memory_is_tensors_that_can_be_taken_back(self, name, case):
+        network, problem = case
+        skip_without_norm(name, network)
+        hook, fresh = self.bound(name, problem, 0.1), self.bound(name, problem, 0.1)
+        moved_by(hook, problem)
+        state = {key: tensor.clone() for key, tensor in hook.state_dict().items()}
+        fresh.load_state_dict(state)
+        assert fresh.state_dict().keys() == state.keys()
+        assert all(torch.equal(tensor, state[key]) for key, tensor in fresh.state_dict().items())
+
+    def penalised(self, name, problem):
+        if self.bound(name, problem).penalty(copy.deepcopy(problem.network)) is None:
+            pytest.skip("adds nothing to the loss of a network that it is not attached to")
+
     def test_penalty_is_a_finite_scalar_that_scales_with_strength(self, name, case, state_of):
         network, problem = case
         skip_without_norm(name, network)
+        self.penalised(name, problem)
         state = state_of(problem)
         one, three = (self.bound(name, problem, s).penalty(problem.network) for s in (1.0, 3.0))
         assert one.shape == ()
@@ -78,6 +162,7 @@ class TestRegularizer:
     def test_gradient_is_finite_where_weights_are_zero(self, name, case):
         network, problem = case
         skip_without_norm(name, network)
+        self.penalised(name, problem)
         model = copy.deepcopy(problem.network)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -90,6 +175,7 @@ class TestRegularizer:
     def test_a_small_step_down_lowers_it(self, name, case):
         network, problem = case
         skip_without_norm(name, network)
+        self.penalised(name, problem)
         model = copy.deepcopy(problem.network)
         before = self.bound(name, problem).penalty(model)
         before.backward()
@@ -102,6 +188,7 @@ class TestRegularizer:
     def test_penalty_follows_reordered_channels(self, name, case, reordered):
         network, problem = case
         skip_without_norm(name, network)
+        self.penalised(name, problem)
         other, _ = reordered(problem)
         before = self.bound(name, problem).penalty(problem.network).item()
         assert self.bound(name, problem).penalty(other.network).item() == pytest.approx(before, rel=1e-5)
@@ -115,13 +202,15 @@ class TestSearch:
         _, problem = case
         state = state_of(problem)
         said = []
-        found = build(searches, name, {}).run(problem, self.settings, lambda share, text: said.append((share, text)))
+        found = build(searches, name, {}).choose(
+            problem, self.settings, progress=lambda share, text: said.append((share, text))
+        )
         assert found.keep.shape == (problem.groups.size,)
         assert problem.cost(found.keep).macs <= 0.7 * problem.cost.everything().macs
         assert all(keep.any() for keep in problem.groups.split(found.keep))
         assert said
         assert all(0 <= share <= 1 and text for share, text in said)
-        again = build(searches, name, {}).run(problem, self.settings)
+        again = build(searches, name, {}).choose(problem, self.settings)
         assert (again.keep == found.keep).all()
         assert unchanged(problem, state)
 

@@ -7,7 +7,6 @@ from torch import nn
 
 from compress.errors import DataError, NetworkError
 from compress.prune.problem import PruningProblem, Samples, places
-from compress.prune.weights import prepare_weights
 
 
 def stays(problem):
@@ -81,51 +80,3 @@ def test_a_network_without_channels_is_refused():
 def test_samples_must_match():
     with pytest.raises(DataError, match="3 images, labels of shape"):
         Samples(torch.zeros(3, 1, 2, 2), torch.zeros(2, dtype=torch.int64))
-
-
-class Bare(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-
-
-def test_weights_are_kept_or_drawn_anew():
-    def build():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2), nn.ReLU())
-
-    network = build()
-    with torch.no_grad():
-        network[1].running_mean.fill_(3)
-    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    prepare_weights(network, "fine-tune", 1)
-    assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
-    generator = torch.get_rng_state()
-    prepare_weights(network, "from-scratch", 1)
-    assert torch.equal(generator, torch.get_rng_state())
-    assert not torch.equal(network[0].weight, kept["0.weight"])
-    assert not torch.equal(network[2].weight, kept["2.weight"])
-    assert network[1].running_mean.tolist() == [0] * 4
-    other, third = build(), build()
-    prepare_weights(other, "from-scratch", 1)
-    prepare_weights(third, "from-scratch", 2)
-    assert torch.equal(other[0].weight, network[0].weight)
-    assert not torch.equal(third[0].weight, network[0].weight)
-
-
-def test_a_module_that_cannot_draw_weights_is_named_and_nothing_changes():
-    network = nn.Sequential(nn.Linear(2, 2), Bare())
-    before = network[0].weight.clone()
-    with pytest.raises(NetworkError, match=r"module '1' \(Bare\) cannot draw new weights"):
-        prepare_weights(network, "from-scratch", 0)
-    assert torch.equal(network[0].weight, before)
-
-
-def test_a_network_that_can_start_itself_has_the_last_word():
-    class Own(nn.Sequential):
-        def reset_parameters(self):
-            nn.init.constant_(self[0].weight, 7)
-
-    network = Own(nn.Linear(2, 2))
-    prepare_weights(network, "from-scratch", 0)
-    assert (network[0].weight == 7).all()

@@ -10,7 +10,7 @@ from compress.errors import NetworkError
 from compress.prune.groupings import kernel_weights
 from compress.prune.regularizers.hierarchical import HierarchicalSquareGroupL12
 from compress.prune.regularizers.slimming import Slimming
-from compress.train.hooks import AfterStep
+from compress.train.hooks import Hook
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_slimming_is_the_l1_norm_of_the_scales():
     penalty.backward()
     assert network[1].weight.grad.tolist() == pytest.approx([-0.1, 0.0])
     assert network[0].weight.grad is None
-    assert not isinstance(bound, AfterStep)
+    assert isinstance(bound, Hook)
     with pytest.raises(NetworkError, match="no BatchNorm scale"):
         Slimming().bind(nn.Sequential(nn.Conv2d(1, 2, 1)), None, 0.1)
 

@@ -9,6 +9,7 @@ from compress.data.base import Augment
 from compress.errors import CompressError, DataError, NetworkError, TrainingError
 from compress.recipe import DistillSettings, TrainSettings
 from compress.train.evaluate import accuracy
+from compress.train.hooks import Hook
 from compress.train.loop import fit
 
 
@@ -146,8 +147,8 @@ def test_frozen_parameters_stay(dataset, make_model, settings):
     assert torch.equal(model.conv.weight, before)
 
 
-class Recorder:
-    """A regularizer that does all that one may do, and remembers it."""
+class Recorder(Hook):
+    """Does all that a hook may do, and remembers it."""
 
     def __init__(self):
         self.calls = []
@@ -155,6 +156,18 @@ class Recorder:
     def penalty(self, model):
         self.calls.append("penalty")
         return model.linear.weight.square().sum()
+
+    def attach(self, model):
+        self.calls.append("attach")
+
+    def detach(self, model):
+        self.calls.append("detach")
+
+    def before_step(self, model, images, labels):
+        self.calls.append(("before", tuple(images.shape), len(labels)))
+
+    def after_backward(self, model):
+        self.calls.append(model.linear.weight.grad is not None)
 
     def after_step(self, model, learning_rate):
         self.calls.append(round(learning_rate, 4))
@@ -166,32 +179,32 @@ class Recorder:
 def test_hooks_are_called_in_order(make_dataset, make_model):
     settings = TrainSettings(epochs=2, batch_size=8, learning_rate=0.02, schedule="constant", device="cpu")
     recorder = Recorder()
-    fit(make_model(), make_dataset(train=16), settings, seed=0, regularizer=recorder)
-    once = ["penalty", 0.02, "penalty", 0.02]
-    assert recorder.calls == [*once, "epoch 1", *once, "epoch 2"]
+    fit(make_model(), make_dataset(train=16), settings, seed=0, hooks=[recorder])
+    once = [("before", (8, 1, 4, 4), 8), "penalty", True, 0.02] * 2
+    assert recorder.calls == ["attach", *once, "epoch 1", *once, "epoch 2", "detach"]
 
 
 def test_one_step_with_a_penalty_by_hand(dataset):
-    class Slope:
+    class Slope(Hook):
         def penalty(self, model):
             return 3.0 * model.linear.bias[:2].sum()
 
     model = Linear()
     settings = TrainSettings(epochs=1, batch_size=40, learning_rate=0.5, schedule="constant", device="cpu")
-    result = fit(model, dataset, settings, seed=0, regularizer=Slope())
+    result = fit(model, dataset, settings, seed=0, hooks=[Slope()])
     # The cross-entropy of equal logits over balanced classes has no gradient here: only 0.5 · 3 remains.
     assert model.linear.bias.tolist() == pytest.approx([-1.5, -1.5, 0, 0], abs=1e-6)
     assert result.history[0]["loss"] == pytest.approx(np.log(4))
 
 
 def test_a_regularizer_may_have_no_penalty(dataset, make_model, settings):
-    class Nothing:
+    class Nothing(Hook):
         def penalty(self, model):
             return None
 
     plain, same = make_model(), make_model()
     fit(plain, dataset, settings, seed=0)
-    fit(same, dataset, settings, seed=0, regularizer=Nothing())
+    fit(same, dataset, settings, seed=0, hooks=[Nothing()])
     assert equal(state(plain), state(same))
 
 
@@ -273,7 +286,7 @@ def test_progress_counts_and_measures(dataset, make_model, settings):
 
 
 def test_early_stop_ends_and_brings_back_the_best(dataset, make_model):
-    class Spoiler:
+    class Spoiler(Hook):
         """Wrecks the classifier from the third epoch on."""
 
         def penalty(self, model):
@@ -287,7 +300,7 @@ def test_early_stop_ends_and_brings_back_the_best(dataset, make_model):
 
     settings = TrainSettings(epochs=30, batch_size=8, learning_rate=0.05, early_stop_epochs=2, device="cpu")
     model = make_model()
-    result = fit(model, dataset, settings, seed=0, regularizer=Spoiler())
+    result = fit(model, dataset, settings, seed=0, hooks=[Spoiler()])
     measured = [entry["validation_accuracy"] for entry in result.history]
     best = int(np.argmax(measured)) + 1
     assert best <= 2
@@ -305,7 +318,7 @@ def test_a_loss_that_is_no_number_names_the_place(dataset, make_model, rate):
 
 
 def test_weights_that_break_in_the_last_step_are_seen(make_dataset, make_model, tmp_path):
-    class Breaker:
+    class Breaker(Hook):
         def penalty(self, model):
             return None
 
@@ -314,7 +327,7 @@ def test_weights_that_break_in_the_last_step_are_seen(make_dataset, make_model, 
 
     settings = TrainSettings(epochs=1, batch_size=8, device="cpu")
     with pytest.raises(TrainingError, match=r"linear\.bias is not finite at the end of epoch 1"):
-        fit(make_model(), make_dataset(train=8), settings, seed=0, regularizer=Breaker(), checkpoint=tmp_path / "state")
+        fit(make_model(), make_dataset(train=8), settings, seed=0, hooks=[Breaker()], checkpoint=tmp_path / "state")
     assert not (tmp_path / "state").exists()
 
 

@@ -7,6 +7,7 @@ import torch
 from compress.data.base import Augment
 from compress.errors import ModelFileError, TrainingError
 from compress.recipe import TrainSettings
+from compress.train.hooks import Hook
 from compress.train.loop import fit
 
 AUGMENT = Augment(("flip",))
@@ -32,7 +33,7 @@ def without_times(history):
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in history]
 
 
-class Memory:
+class Memory(Hook):
     """A regularizer whose strength grows with every step."""
 
     def __init__(self):
@@ -64,7 +65,7 @@ def test_a_resumed_training_is_the_undisturbed_one(dataset, make_model, tmp_path
         device="cpu",
     )
     undisturbed, resumed = make_model(), make_model()
-    expected = fit(undisturbed, dataset, settings, seed=7, augment=AUGMENT, regularizer=Memory())
+    expected = fit(undisturbed, dataset, settings, seed=7, augment=AUGMENT, hooks=[Memory()])
     path = tmp_path / "state.safetensors"
     for epoch in (1, 3, 4):
         model = make_model()
@@ -75,7 +76,7 @@ def test_a_resumed_training_is_the_undisturbed_one(dataset, make_model, tmp_path
                 settings,
                 seed=7,
                 augment=AUGMENT,
-                regularizer=Memory(),
+                hooks=[Memory()],
                 checkpoint=path,
                 progress=interrupt_at(epoch),
             )
@@ -87,7 +88,7 @@ def test_a_resumed_training_is_the_undisturbed_one(dataset, make_model, tmp_path
         settings,
         seed=7,
         augment=AUGMENT,
-        regularizer=Memory(),
+        hooks=[Memory()],
         checkpoint=path,
         progress=lambda report: epochs_run.append(report.epoch),
     )
@@ -167,7 +168,7 @@ def test_no_changed_byte_of_the_header_gives_a_traceback(dataset, make_model, se
 
 
 def test_a_training_that_breaks_leaves_the_last_good_state(dataset, make_model, settings, tmp_path):
-    class BreaksInEpochTwo:
+    class BreaksInEpochTwo(Hook):
         def __init__(self):
             self.epoch = 1
 
@@ -179,7 +180,7 @@ def test_a_training_that_breaks_leaves_the_last_good_state(dataset, make_model, 
 
     path = tmp_path / "state"
     with pytest.raises(TrainingError, match="the loss is nan at epoch 2, step 1"):
-        fit(make_model(), dataset, settings, seed=0, checkpoint=path, regularizer=BreaksInEpochTwo())
+        fit(make_model(), dataset, settings, seed=0, checkpoint=path, hooks=[BreaksInEpochTwo()])
     undisturbed, resumed = make_model(), make_model()
     fit(undisturbed, dataset, settings, seed=0)
     fit(resumed, dataset, settings, seed=0, checkpoint=path)

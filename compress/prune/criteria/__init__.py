@@ -1,19 +1,27 @@
-"""Criteria: a score for each unit; the lowest go. One paper a file."""
+"""Criteria: a score for each unit or weight; the lowest go. One paper a file."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from compress.channels.graph import Array
+from compress.prune.method import Choice, Method, Progress
+from compress.prune.select import select
+from compress.prune.select_weights import select_weights
+from compress.recipe import PruneSettings
 from compress.registry import Registry
 
 if TYPE_CHECKING:
     from compress.prune.problem import PruningProblem
+    from compress.prune.trainer import Trainer
 
 
-class Criterion(ABC):
-    """A criterion is a frozen dataclass whose fields are its knobs.
+class Criterion(Method):
+    """Scores channels.
 
     Attributes:
         equivariant: whether scores follow the channels when these are reordered; all but the random control.
@@ -29,5 +37,68 @@ class Criterion(ABC):
             For each of `problem.groups.groups` an array of shape (size,), finite, float64.
         """
 
+    def reconstruct(self, problem: PruningProblem, keep: Array) -> Mapping[str, Array]:
+        """Returns new values of parameters that make up for what goes, by name; none unless the method has some.
 
-criteria: Registry[type[Criterion]] = Registry("criterion", "compress.prune.criteria")
+        Args:
+            problem: the network and the samples.
+            keep: which units remain, over all groups in turn. Shape: (units,), booleans.
+        """
+        return {}
+
+    def choose(
+        self,
+        problem: PruningProblem,
+        settings: PruneSettings,
+        *,
+        trainer: Trainer | None = None,
+        progress: Progress | None = None,
+    ) -> Choice:
+        """Keeps the units with the highest scores."""
+        scores = self.score(problem)
+        keep = select(problem, scores, settings)
+        return Choice(
+            keep, values=self.reconstruct(problem, keep), details={"scores": [score.tolist() for score in scores]}
+        )
+
+
+class WeightCriterion(Method):
+    """Scores single weights: of convolutions and linear layers, not of biases and normalisations."""
+
+    @abstractmethod
+    def score(self, problem: PruningProblem) -> dict[str, Array]:
+        """Returns one score for each weight; the lowest go. The problem is not changed.
+
+        Returns:
+            For each of `problem.weights` an array of its shape, finite, float64.
+        """
+
+    def reconstruct(self, problem: PruningProblem, held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Returns new values of parameters that make up for what goes, by name; none unless the method has some.
+
+        Args:
+            problem: the network and the samples.
+            held: by parameter, which of its weights remain.
+        """
+        return {}
+
+    def choose(
+        self,
+        problem: PruningProblem,
+        settings: PruneSettings,
+        *,
+        trainer: Trainer | None = None,
+        progress: Progress | None = None,
+    ) -> Choice:
+        """Keeps the weights with the highest scores, and all channels."""
+        held = select_weights(problem, self.score(problem), settings)
+        kept = {name: int(mask.sum()) for name, mask in held.items()}
+        return Choice(
+            np.ones(problem.groups.size, dtype=bool),
+            held=held,
+            values=self.reconstruct(problem, held),
+            details={"weights": {name: {"before": held[name].size, "kept": count} for name, count in kept.items()}},
+        )
+
+
+criteria: Registry[type[Criterion] | type[WeightCriterion]] = Registry("criterion", "compress.prune.criteria")

@@ -8,15 +8,15 @@ from torch import nn
 
 from compress.channels.groups import Groups
 from compress.registry import Registry
-from compress.train import hooks
+from compress.train.hooks import Hook
 
 
 class Regularizer(ABC):
     """A regularizer is a frozen dataclass whose fields are its knobs."""
 
     @abstractmethod
-    def bind(self, network: nn.Module, groups: Groups, strength: float) -> hooks.Regularizer:
-        """Returns what the training loop calls; a regularizer that acts after steps or epochs has those methods too.
+    def bind(self, network: nn.Module, groups: Groups, strength: float) -> Hook:
+        """Returns what takes part in the training.
 
         Args:
             network: that will be trained; only its structure is read.

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from compress.channels.groups import Groups
 from compress.errors import NetworkError
 from compress.prune.regularizers import Regularizer, regularizers
+from compress.train.hooks import Hook
 
 
 @dataclass(frozen=True)
-class _Slimming:
+class _Slimming(Hook):
     scales: tuple[str, ...]
     strength: float
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from compress.registry import Registry
 
+if TYPE_CHECKING:
+    from compress.prune.driver import PruneResult
+    from compress.prune.procedure import Procedure
+
 
 class Schedule(ABC):
-    """A schedule is a frozen dataclass whose fields are its knobs."""
+    """A schedule is a frozen dataclass whose fields are its knobs.
+
+    Attributes:
+        start: whether the network is pruned once trained, or with its initial weights.
+        trains: whether it trains between cuts.
+    """
+
+    start: ClassVar[Literal["trained", "initial"]] = "trained"
+    trains: ClassVar[bool] = False
 
     @abstractmethod
-    def ratios(self, ratio: float) -> tuple[float, ...]:
-        """Returns the share that is gone after each cut; the last is `ratio`.
+    def run(self, procedure: Procedure) -> PruneResult:
+        """Prunes; returns the last cut, which the caller applies.
 
         Args:
-            ratio: share of the cost that is to go in the end, 0…1.
+            procedure: the network, which may be trained and masked on the way.
         """
-
-    @property
-    def epochs_between(self) -> int:
-        """Epochs of training between two cuts, with what has gone held at zero."""
-        return 0
 
 
 schedules: Registry[type[Schedule]] = Registry("schedule", "compress.prune.schedules")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from compress.prune.schedules import Schedule, schedules
+
+if TYPE_CHECKING:
+    from compress.prune.driver import PruneResult
+    from compress.prune.procedure import Procedure
 
 
 @schedules.register("iterative")
@@ -15,7 +19,7 @@ from compress.prune.schedules import Schedule, schedules
 class Iterative(Schedule):
     """The ratio is reached in equal steps, with training between them; each cut ranks the weights anew.
 
-    After cut r of R the share r/R of the ratio is gone.
+    After cut r of R the share r/R of the ratio is gone; it stays gone in the trainings that follow.
 
     Args:
         rounds: R, how many cuts.
@@ -25,14 +29,14 @@ class Iterative(Schedule):
         Networks", 2015, §3.4: iterative pruning. There connections go; here whatever the method ranks.
     """
 
+    trains: ClassVar[bool] = True
     rounds: Annotated[int, Field(ge=2)] = 3
     epochs: Annotated[int, Field(ge=1)] = 5
 
-    def ratios(self, ratio: float) -> tuple[float, ...]:
-        """Returns R shares in equal steps."""
-        return tuple(ratio * (index + 1) / self.rounds for index in range(self.rounds))
-
-    @property
-    def epochs_between(self) -> int:
-        """Returns the knob `epochs`."""
-        return self.epochs
+    def run(self, procedure: Procedure) -> PruneResult:
+        """Cuts R times."""
+        for index in range(self.rounds - 1):
+            result = procedure.cut(procedure.ratio * (index + 1) / self.rounds)
+            result.apply(procedure.network)
+            procedure.train(str(index), epochs=self.epochs, masks=result.mask)
+        return procedure.cut()

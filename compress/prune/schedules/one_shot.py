@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from compress.prune.schedules import Schedule, schedules
+
+if TYPE_CHECKING:
+    from compress.prune.driver import PruneResult
+    from compress.prune.procedure import Procedure
 
 
 @schedules.register("one-shot")
@@ -16,6 +21,6 @@ class OneShot(Schedule):
         "prune once and retrain".
     """
 
-    def ratios(self, ratio: float) -> tuple[float, ...]:
-        """Returns the whole ratio."""
-        return (ratio,)
+    def run(self, procedure: Procedure) -> PruneResult:
+        """Cuts once."""
+        return procedure.cut()

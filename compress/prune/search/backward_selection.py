@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from compress.prune.criteria.filter_norm import FilterL1
 from compress.prune.masks import MASKED_ROLES, ChannelMask
 from compress.prune.problem import PruningProblem, images_and_labels, places, sample_losses
 from compress.prune.replay import Replay
-from compress.prune.search import Progress, Search, SearchResult, searches
+from compress.prune.search import Choice, Progress, Search, searches
 from compress.prune.select import allowed_counts, amount, target, unreachable
 from compress.recipe import PruneSettings
+
+if TYPE_CHECKING:
+    from compress.prune.trainer import Trainer
 
 _CHUNK = 16  # samples tried at once before a candidate may be rejected
 _DOUBT = 1e-5  # losses nearer than this, relative to 1 + loss, are told apart by the plain network
@@ -52,7 +56,14 @@ class BackwardSelection(Search):
 
     last: bool = False
 
-    def run(self, problem: PruningProblem, settings: PruneSettings, progress: Progress | None = None) -> SearchResult:
+    def choose(
+        self,
+        problem: PruningProblem,
+        settings: PruneSettings,
+        *,
+        trainer: Trainer | None = None,
+        progress: Progress | None = None,
+    ) -> Choice:
         """Removes units until the ratio is reached."""
         may_go = problem.prunable & (True if self.last else ~_last_convolution(problem))
         keep = np.ones(problem.groups.size, dtype=bool)
@@ -75,7 +86,8 @@ class BackwardSelection(Search):
             evaluations += len(candidates)
             if progress is not None:
                 progress((before - now) / (before - limit), f"{len(order)} units removed, loss {loss:.4f}")
-        return SearchResult(_rounded_up(problem, keep, order, settings), tuple(order), tuple(losses), evaluations)
+        details = {"order": order, "losses": losses, "evaluations": evaluations}
+        return Choice(_rounded_up(problem, keep, order, settings), details=details)
 
 
 class _Trial:
