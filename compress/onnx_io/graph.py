@@ -7,7 +7,7 @@ data: an axis whose size differs is symbolic.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,19 +33,21 @@ _SMALL = 1024  # elements; constants up to this size may be shapes, indices and 
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
 
 
-def channel_graph(model: ModelProto) -> Graph:
+def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None) -> Graph:
     """Returns the channel graph of a model.
 
     Args:
         model: a checked model; nodes in topological order. It is not changed.
+        weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`; not copied.
     """
     model = _inlined(model)
     graph = model.graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = dict(weights or {})
+    constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name not in constants}
     nodes = []
     for index, node in enumerate(graph.node):
         if node.op_type == "Constant" and not node.domain:
-            value = _constant_value(node)
+            value = constants[node.output[0]] if node.output[0] in constants else _constant_value(node)
             if value is not None:
                 constants[node.output[0]] = value
                 continue

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onnx import ModelProto
 
+from compress.channels.graph import Array
 from compress.channels.trace import Trace, trace
 from compress.errors import ModelFileError
 from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
 
 
-def analyse(model: ModelProto, settings: RewriteSettings) -> Trace:
+def analyse(model: ModelProto, settings: RewriteSettings, weights: Mapping[str, Array] | None = None) -> Trace:
     """Returns what is known of a model's channels.
+
+    Args:
+        model: a checked model; not changed.
+        settings: what counts as zero, and what is rounded.
+        weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`.
 
     Raises:
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
     try:
-        return trace(channel_graph(model), epsilon=settings.epsilon, round_to=settings.round_to)
+        return trace(channel_graph(model, weights), epsilon=settings.epsilon, round_to=settings.round_to)
     except Exception as error:
         raise ModelFileError(
             f"the model cannot be analysed: {type(error).__name__}: {error}", next_step="export it again"

@@ -1,0 +1,110 @@
+"""The model that passes work on: one graph, changed in place, and what is known of it as long as that is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import ModelProto, helper
+from onnx_graphsurgeon.ir.tensor import LazyValues
+
+from compress.channels.graph import Array
+from compress.channels.trace import Trace
+from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.weights import SMALL_ELEMENTS, hollow
+from compress.recipe import RewriteSettings
+from compress.rewrite.analysis import analyse
+from compress.rewrite.graph_pass import Pass
+
+_FREE_INITIALIZERS = 4  # the first IR version in which initializers need not be inputs as well
+
+
+class Workpiece:
+    """A model between passes.
+
+    Args:
+        skeleton: the model without its weights, see `compress.onnx_io.weights`; stripped, not changed.
+        weights: its weights; they are never written to.
+        settings: of the analysis.
+        known: what is known of the model, if somebody has analysed it already.
+    """
+
+    def __init__(
+        self, skeleton: ModelProto, weights: Mapping[str, Array], settings: RewriteSettings, known: Trace | None = None
+    ) -> None:
+        self.skeleton = skeleton
+        self.weights = weights
+        self._settings = settings
+        self._known = known
+        self._graph: gs.Graph | None = None
+        self._original = skeleton
+
+    @property
+    def trace(self) -> Trace:
+        """What is known of the model as it is now.
+
+        Raises:
+            ModelFileError: if it cannot be analysed.
+        """
+        if self._known is None:
+            self._known = analyse(self.skeleton, self._settings, self.weights)
+        return self._known
+
+    def apply(self, one: Pass) -> list[str]:
+        """Runs a pass; returns what it has done, empty if nothing."""
+        if self._graph is None:
+            self._graph = _imported(self.skeleton, self.weights)
+        notes = one.run(self._graph, self.trace)
+        if notes:
+            self._known = None
+            self.skeleton, self.weights = _exported(self._graph, self._original)
+        return notes
+
+
+def _imported(skeleton: ModelProto, weights: Mapping[str, Array]) -> gs.Graph:
+    graph = gs.import_onnx(skeleton)
+    for name, tensor in _constants(graph):
+        if name in weights:
+            tensor.values = weights[name]
+    return graph
+
+
+def _exported(graph: gs.Graph, original: ModelProto) -> tuple[ModelProto, dict[str, Array]]:
+    """Brings a graph into order and returns it as a model and its weights."""
+    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    # An exported tensor is a copy of its data, unless it is one that holds none.
+    apart = {name: tensor for name, tensor in _constants(graph) if _is_apart(tensor)}
+    weights = {name: tensor.values for name, tensor in apart.items()}
+    for tensor in apart.values():
+        element = helper.np_dtype_to_tensor_dtype(tensor.dtype)
+        tensor.values = LazyValues(hollow(tensor.name, element, tensor.shape))
+    model: ModelProto = gs.export_onnx(graph, do_type_check=False)
+    for name, tensor in apart.items():
+        tensor.values = weights[name]
+    # A graph keeps no IR version: the original's is what its runtime took.
+    model.ir_version = original.ir_version
+    if model.ir_version < _FREE_INITIALIZERS:
+        declared = {value.name for value in model.graph.input}
+        for tensor in model.graph.initializer:
+            if tensor.name not in declared:
+                model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    model.producer_name, model.producer_version = original.producer_name, original.producer_version
+    del model.metadata_props[:]
+    model.metadata_props.extend(original.metadata_props)
+    return strip_metadata(model), weights
+
+
+def _constants(graph: gs.Graph) -> Iterator[tuple[str, gs.Constant]]:
+    """Yields the constants of the main graph with the names under which nodes read them."""
+    for name, tensor in graph.tensors().items():
+        if isinstance(tensor, gs.Constant):
+            yield name, tensor
+    for node in graph.nodes:
+        if node.op == "Constant" and isinstance(node.attrs.get("value"), gs.Constant):
+            yield node.outputs[0].name, node.attrs["value"]
+
+
+def _is_apart(tensor: gs.Constant) -> bool:
+    values = tensor._values
+    return isinstance(values, np.ndarray) and values.size > SMALL_ELEMENTS and values.dtype.isbuiltin == 1
