@@ -1,7 +1,7 @@
 """Networks of any size for the scaling benchmark, built node by node with random weights.
 
-Half of the channels of a *sparse* network are zero filters (weights, and the normalisation after them), as unstructured
-names would have them; a *dense* network gives a rewriter nothing to do.
+Half of the channels of a *sparse* network are zero, those of residual sums alike; a *dense* network gives a rewriter
+nothing to do.
 """
 
 from __future__ import annotations
@@ -114,7 +114,6 @@ def resnet50(*, sparse: bool, width: float = 1.0, side: int = 64) -> ModelProto:
 def densenet121(*, sparse: bool, growth: int = 32, side: int = 64) -> ModelProto:
     """Densely connected network, 6 + 12 + 24 + 16 layers; 8 M parameters at growth 32."""
     net = Builder(sparse=sparse)
-    alive = np.zeros(0, dtype=bool)
     channels = 2 * growth
     x = net.add("Relu", net.conv("x", 3, channels, 7, strides=[2, 2]))
     x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])

@@ -43,7 +43,9 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
     model = _inlined(model)
     graph = model.graph
     constants = dict(weights or {})
-    constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name not in constants}
+    constants |= {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name not in constants
+    }
     nodes = []
     for index, node in enumerate(graph.node):
         if node.op_type == "Constant" and not node.domain:

@@ -1,7 +1,7 @@
 """A model without its weights, and the weights without the model.
 
-What a graph says fits into some kilobytes; its weights are most of the file. Taken apart, the graph can be copied, changed
-and analysed freely, and each weight is decoded once.
+What a graph says fits into some kilobytes; its weights are most of the file. Taken apart, the graph can be copied,
+changed and analysed freely, and each weight is decoded once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from compress.onnx_io.tensors import subgraphs
 
 if TYPE_CHECKING:
     import onnx
-    from google.protobuf.message import Message
+    from google.protobuf.message import Message  # type: ignore[import-untyped]
     from numpy.typing import NDArray
 
 # Tensors up to this many elements stay in the graph: shapes, indices and scales must be readable there.

@@ -88,7 +88,9 @@ def _exported(graph: gs.Graph, original: ModelProto) -> tuple[ModelProto, dict[s
         declared = {value.name for value in model.graph.input}
         for tensor in model.graph.initializer:
             if tensor.name not in declared:
-                model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+                model.graph.input.append(
+                    helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+                )
     model.producer_name, model.producer_version = original.producer_name, original.producer_version
     del model.metadata_props[:]
     model.metadata_props.extend(original.metadata_props)
