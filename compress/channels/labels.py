@@ -67,6 +67,14 @@ class Labels:
             )
         return self.factors[name]
 
+    def producing_axes(self) -> dict[str, int]:
+        """Returns, for each weight that produces channels, the axis that does."""
+        found: dict[str, int] = {}
+        for (name, axis), role in self.roles.items():
+            if role == "out":
+                found.setdefault(name, axis)
+        return found
+
     def axis(self, name: str, axis: int, node: Node, role: str | None = None) -> Array:
         """Returns the atoms along one axis, as a 1-D array; zeros where nothing can go.
 
@@ -157,7 +165,7 @@ class Labels:
 
 def coverage(factor: Array) -> tuple[int, ...]:
     """Returns the axes that a factor covers."""
-    return tuple(axis for axis, size in enumerate(factor.shape) if size > 1)
+    return tuple([axis for axis, size in enumerate(factor.shape) if size > 1])
 
 
 def on_axis(atoms: Array, axis: int, rank: int) -> Array:
@@ -171,7 +179,9 @@ def as_factors(*factors: Array) -> Factors:
 
 
 def _only(axis: int, size: int, rank: int) -> Shape:
-    return tuple(size if a == axis % rank else 1 for a in range(rank))
+    shape = [1] * rank
+    shape[axis % rank] = size
+    return tuple(shape)
 
 
 def _padded_shape(shape: Shape, rank: int) -> Shape:

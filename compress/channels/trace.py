@@ -48,11 +48,15 @@ class Trace:
     needs: dict[str, Array] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     _nonzero: dict[str, Array] = field(default_factory=dict)
+    _rules: dict[int, Rule] = field(default_factory=dict)
 
     def rule(self, node: Node) -> Rule:
-        """Returns the rule of a node; what no rule knows is opaque."""
-        found = rules.find(node.key)
-        return _OPAQUE if found is None or self.obstacle(node) else found
+        """Returns the rule of a node of the graph; what no rule knows is opaque."""
+        known = self._rules.get(id(node))
+        if known is None:
+            found = rules.find(node.key)
+            known = self._rules[id(node)] = _OPAQUE if found is None or self.obstacle(node) else found
+        return known
 
     def obstacle(self, node: Node) -> str | None:
         """Returns why no rule speaks for a node, or None if one does."""
@@ -100,14 +104,23 @@ class Trace:
         """Returns which entries of a constant count as nonzero. Shape: the tensor's."""
         if name not in self._nonzero:
             value = np.broadcast_to(self.values[name], self.graph.shapes[name])
-            if self.epsilon == 0 or value.dtype.kind != "f":
-                self._nonzero[name] = value != 0
-            else:
-                magnitude = np.abs(value)
-                # An all-zero tensor has no scale: nothing in it is nonzero. NaN and infinity give no scale either.
-                scale = magnitude.max(initial=0, where=np.isfinite(value))
-                self._nonzero[name] = (magnitude > self.epsilon * scale) | np.isnan(value)
+            self._nonzero[name] = value != 0 if value.dtype.kind != "f" else self._beyond(value)
         return self._nonzero[name]
+
+    def _beyond(self, value: Array) -> Array:
+        """Tells which entries lie beyond ε × the largest magnitude; NaN does."""
+        if self.epsilon == 0 or value.size == 0:
+            return value != 0
+        scale = max(value.max(), -value.min())
+        if not np.isfinite(scale):
+            # NaN and infinity give no scale.
+            finite = value[np.isfinite(value)]
+            scale = np.abs(finite).max(initial=0)
+        limit = self.epsilon * scale
+        # An all-zero tensor has no scale: nothing in it is nonzero.
+        within = value >= -limit
+        within &= value <= limit
+        return ~within
 
     def need(self, name: str, cells: Array) -> None:
         """Marks cells of a tensor as needed, but for those whose value is known: nobody has to compute them."""

@@ -89,9 +89,10 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     for row in blocked_channels(known):
         blocked.setdefault(row.tensor, []).append(row)
     layers = []
+    producing = known.labels.producing_axes()
     for node in known.graph.nodes:
-        axis = _produced_axis(node, known)
-        if axis is None:
+        axis = producing.get(node.input(1))
+        if axis is None or node.outputs[0] not in known.graph.shapes:
             continue
         weight, output = node.inputs[1], node.outputs[0]
         size = known.graph.shapes[weight][axis]
@@ -117,13 +118,6 @@ def reason(row: Blocked) -> str:
     """Returns why channels stay, in words."""
     by = f" ({row.node})" if row.node else ""
     return f"{row.channels} constant channel{'s' if row.channels > 1 else ''} stay: {row.reason}{by}"
-
-
-def _produced_axis(node: Node, known: Trace) -> int | None:
-    """Returns the axis of a node's weight that produces channels, or None if the node has no such weight."""
-    weight = node.input(1)
-    axes = [axis for (name, axis), role in known.labels.roles.items() if name == weight and role == "out"]
-    return axes[0] if axes and node.outputs[0] in known.graph.shapes else None
 
 
 def _repeats(node: Node, axis: int, known: Trace) -> np.ndarray[Any, np.dtype[np.bool_]]:
