@@ -104,13 +104,13 @@ class Trace:
         """Returns which entries of a constant count as nonzero. Shape: the tensor's."""
         if name not in self._nonzero:
             value = np.broadcast_to(self.values[name], self.graph.shapes[name])
-            self._nonzero[name] = value != 0 if value.dtype.kind != "f" else self._beyond(value)
+            self._nonzero[name] = self._beyond(value) if value.dtype.kind == "f" else np.asarray(value != 0)
         return self._nonzero[name]
 
     def _beyond(self, value: Array) -> Array:
         """Tells which entries lie beyond ε × the largest magnitude; NaN does."""
         if self.epsilon == 0 or value.size == 0:
-            return value != 0
+            return np.asarray(value != 0)
         scale = max(value.max(), -value.min())
         if not np.isfinite(scale):
             # NaN and infinity give no scale.
@@ -120,7 +120,7 @@ class Trace:
         # An all-zero tensor has no scale: nothing in it is nonzero.
         within = value >= -limit
         within &= value <= limit
-        return ~within
+        return np.asarray(~within)
 
     def need(self, name: str, cells: Array) -> None:
         """Marks cells of a tensor as needed, but for those whose value is known: nobody has to compute them."""
