@@ -83,3 +83,43 @@ def test_a_weight_that_two_sites_share_is_not_changed_for_both():
     result = rewrite(original)
     assert result.proven
     np.testing.assert_allclose(outputs(result.model), outputs(original), atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_transposed_convolution_has_a_carrier_too(stride):
+    original = model()
+    weight = np.random.default_rng(3).standard_normal((CHANNELS, 5, 3, 3)).astype(np.float32)
+    del original.graph.node[2:]
+    original.graph.node.append(
+        helper.make_node("ConvTranspose", ["r1", "up"], ["output"], strides=[stride] * 2, pads=[1] * 4)
+    )
+    original.graph.initializer.append(numpy_helper.from_array(weight, "up"))
+    result = rewrite(original)
+    assert result.proven
+    assert first_width(result.model) == CHANNELS - len(CONSTANT) + 1
+    np.testing.assert_allclose(outputs(result.model), outputs(original), atol=1e-5)
+
+
+@pytest.mark.parametrize("shift", ["BatchNormalization", "Add"])
+def test_a_gain_goes_into_a_shift_that_follows_and_costs_nothing(shift):
+    original = model()
+    random = np.random.default_rng(4)
+    constants = {
+        "w": random.standard_normal((5, CHANNELS, 1, 1)),
+        "s": random.uniform(1, 2, 5),
+        "b": np.ones((5, 1, 1)),
+    }
+    constants |= {"m": random.standard_normal(5), "v": random.uniform(1, 2, 5)}
+    constants["t"] = random.standard_normal(5)
+    inputs = ["y", "b"] if shift == "Add" else ["y", "s", "t", "m", "v"]
+    del original.graph.node[2:]
+    original.graph.node.extend(
+        [helper.make_node("Conv", ["r1", "w"], ["y"]), helper.make_node(shift, inputs, ["output"])]
+    )
+    initializers = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()]
+    original.graph.initializer.extend(i for i in initializers if i.name in ("w", *inputs))
+    result = rewrite(original)
+    assert result.proven
+    assert [node.op_type for node in result.model.graph.node] == ["Conv", "Relu", "Conv", shift]
+    assert result.params_after == result.params_before - len(CONSTANT) * (3 + 1 + 5)
+    np.testing.assert_allclose(outputs(result.model), outputs(original), atol=1e-5)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compress.channels.graph import Array, Node, Shape
 
 if TYPE_CHECKING:
@@ -67,13 +69,34 @@ class Rule(ABC):
         """Returns (carrier, what its column of the weight gains) where constants that went are borne by another one.
 
         Zero padding shows a constant at the borders, so no bias can stand for it; another constant channel can. The
-        gain has the shape of the weight without its column axis.
+        gain has the shape of the weight without its axis of inputs.
         """
         return None
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what each output channel gains once constant input channels are gone, or None. Shape: (O,)."""
         return None
+
+
+def largest_constant(inputs: Array) -> int | None:
+    """Returns the input channel that bears the other constants, or None where there is none other than zero.
+
+    Args:
+        inputs: the value of each, NaN where it varies. Shape: (C,).
+    """
+    # Of the largest no share exceeds 1, and whatever a node reads of it, all readers of a tensor choose the same.
+    magnitudes = np.nan_to_num(np.abs(inputs))
+    return int(magnitudes.argmax()) if magnitudes.any() else None
+
+
+def with_carrier(needed: Array, inputs: Array, carrier: int | None) -> Array:
+    """Returns which inputs are needed where one bears all constants. Shapes: (C,), booleans."""
+    if carrier is None:
+        return needed
+    shown = needed & ~np.isnan(inputs)
+    needed = needed & ~shown
+    needed[carrier] = shown.any()
+    return needed
 
 
 def pads(node: Node) -> bool:

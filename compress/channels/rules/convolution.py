@@ -10,7 +10,7 @@ from compress.channels.cells import along, only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule, pads
+from compress.channels.rules.base import NodeEdit, Rule, largest_constant, pads, with_carrier
 
 if TYPE_CHECKING:
     from compress.channels.sweep import Kept
@@ -79,12 +79,7 @@ class Convolution(Rule):
         used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
         inputs = self._inputs(node, trace)
         needed = used & trace.stays(inputs, foldable=not pads(node))
-        carrier = self._carrier(node, trace)
-        if carrier is not None:
-            shown = needed & ~np.isnan(inputs)
-            needed = needed & ~shown
-            needed[carrier] = shown.any()
-        trace.keep(x, on_axis(needed, 1, rank))
+        trace.keep(x, on_axis(with_carrier(needed, inputs, self._carrier(node, trace)), 1, rank))
         if node.input(2):
             trace.need(node.input(2), wanted)
 
@@ -115,16 +110,11 @@ class Convolution(Rule):
         return carrier, np.tensordot(weight, shares, axes=(1, 0))
 
     def _carrier(self, node: Node, trace: Trace) -> int | None:
-        """Returns the constant input channel that bears the others, or None where a bias does or nothing can.
-
-        It is the largest, so that no share of it exceeds 1, whatever this node reads of it: all readers of a tensor
-        choose the same.
-        """
+        """Returns the constant input channel that bears the others, or None where a bias does or nothing can."""
         groups = int(node.attributes.get("group", 1))
         if not pads(node) or not trace.fold or groups > 1 or node.input(1) not in trace.graph.constants:
             return None
-        inputs = np.nan_to_num(np.abs(self._inputs(node, trace)))
-        return int(inputs.argmax()) if inputs.any() else None
+        return largest_constant(self._inputs(node, trace))
 
     def _gone(self, node: Node, trace: Trace, kept: Kept) -> Array:
         """Returns the value of each constant input channel that goes, 0 for the others. Shape: (C,), float64."""

@@ -62,7 +62,8 @@ def _carry(graph: gs.Graph, target: gs.Node, node: Node, trace: Trace, kept: Kep
     carrier, gain = found
     name = node.inputs[1]
     values = trace.values[name].copy()
-    values[:, carrier] += gain.astype(values.dtype)
+    (axis,) = (axis for (weight, axis), role in trace.labels.roles.items() if (weight, role) == (name, "in"))
+    values[(slice(None),) * axis + (carrier,)] += gain.astype(values.dtype)
     for axis, index in kept.axes(name).items():
         values = values.take(index, axis=axis)
     target.inputs[1] = constant(graph, name, values)
@@ -74,6 +75,8 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
     axis = 1 if node.operator == "Conv" else rank - 1
     remaining = gain[kept.mask(output, axis)]
     if not remaining.any():
+        return
+    if _shifted(graph, target.outputs[0], remaining, axis - rank):
         return
     bias = target.inputs[2] if len(target.inputs) > 2 else None
     scale = float(node.attributes.get("beta", 1.0))
@@ -92,6 +95,26 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
         target.outputs[0] = partial
         added = constant(graph, f"{output}.constant", remaining.reshape(shape).astype(dtype))
         graph.nodes.append(gs.Node("Add", f"{node.name}.constant", inputs=[partial, added], outputs=[whole]))
+
+
+def _shifted(graph: gs.Graph, tensor: gs.Variable, gain: Array, axis: int) -> bool:
+    """Adds a gain to the shift of the one node that reads a tensor, if it has one; tells whether it has."""
+    if len(tensor.outputs) != 1 or any(tensor is output for output in graph.outputs):
+        return False
+    (reader,) = tensor.outputs
+    if reader.op == "BatchNormalization" and not reader.domain and not reader.attrs.get("training_mode", 0):
+        index, change = 3, -gain
+    elif reader.op == "Add" and not reader.domain:
+        index, change = int(reader.inputs[0] is tensor), gain
+    else:
+        return False
+    shift = reader.inputs[index]
+    position = axis + shift.values.ndim if isinstance(shift, gs.Constant) and index != 3 else 0
+    if not isinstance(shift, gs.Constant) or position < 0 or shift.values.shape[position] != gain.size:
+        return False
+    change = change.reshape([gain.size if a == position else 1 for a in range(shift.values.ndim)])
+    reader.inputs[index] = constant(graph, shift.name, (shift.values + change).astype(shift.values.dtype))
+    return True
 
 
 def _edit(graph: gs.Graph, target: gs.Node, edit: NodeEdit) -> None:
