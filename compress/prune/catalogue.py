@@ -61,12 +61,15 @@ def methods() -> list[MethodInfo]:
 
 def _describe(name: str, kind: str, method: type[Any]) -> MethodInfo:
     sections = _sections(method)
-    described = _arguments(sections.get("Args", []))
+    # Methods of one family share their base's words.
+    family = [_sections(base) for base in method.__mro__ if dataclasses.is_dataclass(base)]
+    described = {name: text for base in reversed(family) for name, text in _arguments(base.get("Args", [])).items()}
+    source = next((base["Source"] for base in family if "Source" in base), [])
     return MethodInfo(
         name,
         kind,
         sections[""][0],
-        " ".join(line.strip() for line in sections.get("Source", [])).strip(),
+        " ".join(line.strip() for line in source).strip(),
         tuple(
             Knob(field.name, str(field.type), field.default, described.get(field.name, ""))
             for field in dataclasses.fields(method)

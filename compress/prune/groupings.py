@@ -1,7 +1,8 @@
-"""How a weight is seen as groups of kernels, so that a penalty on it is one line.
+"""How weights are seen as groups of kernels, so that a penalty on them is a few lines.
 
-A weight W[O, I, kH, kW] holds O·I kernels. `filter`: each kernel is a group; `neuron`: the kernels W[o, :] into an
-output channel; `feature`: the kernels W[:, i] out of an input channel.
+A weight W[O, I, kH, kW] holds O·I kernels. Groupings: `filter`, each kernel is a group; `neuron`, the kernels W[o, :]
+into an output channel; `feature`, the kernels W[:, i] out of an input channel; `shape`, the weights W[:, i, x, y];
+`channel`, the rows of all layers that produce one channel together, where a residual sum couples them.
 
 Source: K. Mitsuno, "BonsaiNet", 2022, §2.3.1, figure 2.3, and equation (3.1) for `feature`.
 """
@@ -10,14 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from compress.channels.groups import ChannelGroup, Groups
 from compress.errors import NetworkError
 from compress.train.hooks import Hook
 
-Grouping = Literal["filter", "neuron", "feature"]
+Grouping = Literal["filter", "neuron", "feature", "channel"]
+Function = Callable[[Tensor], Tensor]
+
+
+class Layer(Protocol):
+    """Weights that are grouped together."""
+
+    def sums(self, model: nn.Module, inner: Function) -> Tensor:
+        """Returns Σ_k r(W_{g,k}) for each group g of its kernels k.
+
+        Args:
+            model: whose weights count.
+            inner: r; maps […, weights of a kernel] to […].
+
+        Returns:
+            Float32 [group].
+        """
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class KernelWeight:
     groups: int
     transposed: bool
 
-    def view(self, model: nn.Module, grouping: Grouping) -> Tensor:
+    def view(self, model: nn.Module, grouping: Grouping | Literal["shape"]) -> Tensor:
         """Returns the weight of `model` as groups of kernels. Shape: [group, kernel, weight of the kernel]."""
         weight = model.get_parameter(self.name)
         # [first, second, …] → [g, first/g, second, P]
@@ -43,9 +62,148 @@ class KernelWeight:
             kernels = kernels.transpose(1, 2)
         if grouping == "filter":
             return kernels.flatten(0, 2).unsqueeze(1)
+        if grouping == "shape":
+            return kernels.permute(0, 2, 3, 1).flatten(0, 2).unsqueeze(2)
         if grouping == "feature":
             kernels = kernels.transpose(1, 2)
         return kernels.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class OneWeight:
+    """One weight, grouped by itself."""
+
+    weight: KernelWeight
+    grouping: Grouping | Literal["shape"]
+
+    def sums(self, model: nn.Module, inner: Function) -> Tensor:
+        """See `Layer.sums`."""
+        return inner(self.weight.view(model, self.grouping).float()).sum(1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One axis of one parameter, and the group of each of its positions; -1: of none."""
+
+    name: str
+    axis: int
+    unit: Tensor
+
+
+@dataclass(frozen=True)
+class CoupledChannels:
+    """The weights of several layers that belong to the same channels."""
+
+    parts: tuple[Part, ...]
+    size: int
+
+    def sums(self, model: nn.Module, inner: Function) -> Tensor:
+        """See `Layer.sums`."""
+        total: Tensor | None = None
+        for part in self.parts:
+            weight = model.get_parameter(part.name).float()
+            unit = part.unit.to(weight.device)
+            rows = weight.movedim(part.axis, 0)
+            rows = rows.reshape(rows.shape[0], rows.shape[1] if rows.ndim > 1 else 1, -1)
+            mine = unit >= 0
+            start = torch.zeros(self.size, device=weight.device) if total is None else total
+            total = start.index_add(0, unit[mine], inner(rows[mine]).sum(1))
+        assert total is not None
+        return total
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of a penalty: factor(l) · Σ_g outer(Σ_k inner(W_{g,k})), summed over layers l.
+
+    Attributes:
+        inner: r; maps […, weights of a kernel] to […].
+        outer: maps the sums of the groups to their penalties, elementwise.
+        factor: from the layer's number and the number of layers to its factor.
+    """
+
+    inner: Function
+    outer: Function
+    factor: Callable[[int, int], float] = lambda _index, _count: 1.0
+
+
+@dataclass(frozen=True)
+class GroupedPenalty(Hook):
+    """λ Σ_l R(W^l).
+
+    Args:
+        layers: that it acts on.
+        strength: λ.
+        terms: R is their sum.
+    """
+
+    layers: tuple[Layer, ...]
+    strength: float
+    terms: tuple[Term, ...]
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Returns the scalar to add to the loss."""
+        values = [
+            term.factor(index, len(self.layers)) * term.outer(layer.sums(model, term.inner)).sum()
+            for index, layer in enumerate(self.layers)
+            for term in self.terms
+        ]
+        return self.strength * torch.stack(values).sum()
+
+
+def squares(kernels: Tensor) -> Tensor:
+    """Σ w² of each kernel."""
+    return kernels.square().sum(-1)
+
+
+def magnitudes(kernels: Tensor) -> Tensor:
+    """Σ |w| of each kernel."""
+    return kernels.abs().sum(-1)
+
+
+def same(sums: Tensor) -> Tensor:
+    """Returns the sums as they are."""
+    return sums
+
+
+def root(epsilon: float) -> Function:
+    """Returns √(· + ε), whose gradient is bounded at zero."""
+    return lambda sums: sums.add(epsilon).sqrt()
+
+
+def layers_of(network: nn.Module, groups: Groups, grouping: Grouping, *, linear: bool) -> tuple[Layer, ...]:
+    """Returns the weights that a penalty with this grouping acts on.
+
+    Args:
+        network: that will be trained.
+        groups: its channel groups; grouping `channel` takes all weights that produce channels.
+        grouping: see the module.
+        linear: whether linear layers count as 1×1 convolutions.
+
+    Raises:
+        NetworkError: if there is none.
+    """
+    weights = kernel_weights(network, linear)
+    if grouping != "channel":
+        return tuple(OneWeight(weight, grouping) for weight in weights)
+    names = {weight.name for weight in weights}
+    return tuple(coupled for group in groups.groups if (coupled := coupled_channels(group, {"out"}, names)).parts)
+
+
+def coupled_channels(group: ChannelGroup, roles: set[str], names: set[str]) -> CoupledChannels:
+    """Returns the weights of one channel group, in some roles.
+
+    Args:
+        group: whose channels.
+        roles: `out` for the rows that produce its channels, `in` for the columns that read them.
+        names: of the parameters that count.
+    """
+    parts = [
+        Part(member.parameter, member.axis, torch.from_numpy(member.unit.copy()))
+        for member in group.members
+        if member.role in roles and member.parameter in names
+    ]
+    return CoupledChannels(tuple(parts), group.size)
 
 
 def kernel_weights(network: nn.Module, linear: bool) -> tuple[KernelWeight, ...]:
@@ -67,28 +225,3 @@ def kernel_weights(network: nn.Module, linear: bool) -> tuple[KernelWeight, ...]
             next_step="choose another regularizer" if linear else "set its option linear = true",
         )
     return tuple(found)
-
-
-@dataclass(frozen=True)
-class GroupedPenalty(Hook):
-    """λ Σ_l R(W^l), with every weight seen as groups of kernels.
-
-    Args:
-        weights: that it acts on.
-        grouping: how they are grouped.
-        strength: λ.
-        function: R; maps [group, kernel, weight] to a scalar.
-    """
-
-    weights: tuple[KernelWeight, ...]
-    grouping: Grouping
-    strength: float
-    function: Callable[[Tensor], Tensor]
-
-    def penalty(self, model: nn.Module) -> Tensor:
-        """Returns the scalar to add to the loss."""
-        terms = [self.function(weight.view(model, self.grouping).float()) for weight in self.weights]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return self.strength * total
