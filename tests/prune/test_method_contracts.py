@@ -16,8 +16,8 @@ from compress.prune.search import searches
 from compress.recipe import PruneSettings
 from compress.train.hooks import Hook
 
-# `plain` has no BatchNorm: these methods must say so there.
-NEED_BATCH_NORM = {"bn-scale", "slimming"}
+# `plain` has no BatchNorm and no residual branch: these methods must say so there.
+NOT_FOR_PLAIN = {"bn-scale", "slimming", "ssl-depth"}
 
 
 def unchanged(problem, state):
@@ -29,9 +29,9 @@ def case(request, problem_of):
     return request.param, problem_of(request.param)
 
 
-def skip_without_norm(name, network):
-    if name in NEED_BATCH_NORM and network == "plain":
-        pytest.skip("needs BatchNorm, which this network lacks")
+def skip_unsuited(name, network):
+    if name in NOT_FOR_PLAIN and network == "plain":
+        pytest.skip("needs what this network lacks")
 
 
 def names_of(kind):
@@ -42,7 +42,7 @@ def names_of(kind):
 class TestCriterion:
     def test_scores_every_unit_and_changes_nothing(self, name, case, state_of):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         state = state_of(problem)
         scores = build(criteria, name, {}).score(problem)
         assert [score.shape for score in scores] == [(group.size,) for group in problem.groups.groups]
@@ -54,7 +54,7 @@ class TestCriterion:
 
     def test_scores_follow_reordered_channels(self, name, case, reordered):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         if not criteria.get(name).equivariant:
             pytest.skip("the control draws by position")
         other, order = reordered(problem)
@@ -122,7 +122,7 @@ class TestRegularizer:
 
     def test_trains_repeats_and_leaves_a_network_of_the_same_names(self, name, case, state_of):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         state = state_of(problem)
         first, second = (moved_by(self.bound(name, problem, 0.1), problem) for _ in range(2))
         plain = moved_by(Hook(), problem)
@@ -134,7 +134,7 @@ class TestRegularizer:
 
     def test_memory_is_tensors_that_can_be_taken_back(self, name, case):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         hook, fresh = self.bound(name, problem, 0.1), self.bound(name, problem, 0.1)
         moved_by(hook, problem)
         state = {key: tensor.clone() for key, tensor in hook.state_dict().items()}
@@ -148,7 +148,7 @@ class TestRegularizer:
 
     def test_penalty_is_a_finite_scalar_that_scales_with_strength(self, name, case, state_of):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         self.penalised(name, problem)
         state = state_of(problem)
         one, three = (self.bound(name, problem, s).penalty(problem.network) for s in (1.0, 3.0))
@@ -161,7 +161,7 @@ class TestRegularizer:
 
     def test_gradient_is_finite_where_weights_are_zero(self, name, case):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         self.penalised(name, problem)
         model = copy.deepcopy(problem.network)
         with torch.no_grad():
@@ -174,7 +174,7 @@ class TestRegularizer:
 
     def test_a_small_step_down_lowers_it(self, name, case):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         self.penalised(name, problem)
         model = copy.deepcopy(problem.network)
         before = self.bound(name, problem).penalty(model)
@@ -187,7 +187,7 @@ class TestRegularizer:
 
     def test_penalty_follows_reordered_channels(self, name, case, reordered):
         network, problem = case
-        skip_without_norm(name, network)
+        skip_unsuited(name, network)
         self.penalised(name, problem)
         other, _ = reordered(problem)
         before = self.bound(name, problem).penalty(problem.network).item()
