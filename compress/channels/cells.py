@@ -24,8 +24,16 @@ def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array]) 
     An input that is not known enters as NaN, an absent one as an empty array. Integers and truth values have no NaN:
     they must all be known, and a result of that kind is known only where no NaN has entered.
     """
-    known = [name for name in node.inputs if name]
-    values = [trace.examples.get(name, trace.values.get(name)) if name else _ABSENT for name in node.inputs]
+    exemplary = any(name in trace.examples for name in node.inputs if name)
+    _combine(node, trace, function, trace.values, example=False)
+    if exemplary:
+        _combine(node, trace, function, trace.values | trace.examples, example=True)
+
+
+def _combine(
+    node: Node, trace: Trace, function: Callable[[list[Array]], Array], known: dict[str, Array], *, example: bool
+) -> None:
+    values = [known.get(name) if name else _ABSENT for name in node.inputs]
     present = [value for value in values if value is not None and value is not _ABSENT]
     if not present:
         return
@@ -42,11 +50,22 @@ def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array]) 
             return
     if result.dtype.kind != "f" and any(np.isnan(value).any() for value in filled if value.dtype.kind == "f"):
         return
-    store(node.outputs[0], result, trace, example=any(name in trace.examples for name in known))
+    store(node.outputs[0], result, trace, example=example)
 
 
-def store(name: str, value: Array, trace: Trace, *, example: bool = False) -> None:
-    """Records what is known of a tensor, unless nothing is. Infinities count as unknown."""
+def store(name: str, value: Array, trace: Trace, *, example: bool = False, fixed: Array | None = None) -> None:
+    """Records what is known of a tensor, unless nothing is. Infinities count as unknown.
+
+    Args:
+        name: of the tensor.
+        value: what is known.
+        trace: where to record it.
+        example: whether it holds for the example sizes of free axes only.
+        fixed: for an example, which entries hold for all sizes; if all do, it is none.
+    """
+    if example and fixed is not None and not fixed.all():
+        trace.fixed[name] = fixed
+    example = example and (fixed is None or not fixed.all())
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         value = np.where(np.isfinite(value), value, np.asarray(np.nan, value.dtype))
     if value.dtype.kind == "f" and np.isnan(value).all():

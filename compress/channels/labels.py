@@ -6,6 +6,9 @@ starts with one factor for each of its axes (weights), or none (graph inputs); s
 factors themselves. An axis that no factor covers can lose nothing.
 
 Atoms that must go together are *unified*; connected components are the *classes*. Atom 0 is the one that always stays.
+
+Where channels are spread over several axes (heads × dimensions, groups × channels of a group), only whole slices can
+go. Atoms that go exactly where such a slice goes are tied to it as `Slices`: they say nothing of its single cells.
 """
 
 from __future__ import annotations
@@ -30,15 +33,41 @@ class Pin:
     reason: str
 
 
-class Labels:
-    """The factors of every tensor of a graph, and what ties their atoms together."""
+@dataclass(frozen=True)
+class Slices:
+    """Atoms each of which goes exactly where a whole slice of cells goes.
 
-    def __init__(self, graph: Graph) -> None:
+    Attributes:
+        cells: atoms that cover two axes or more.
+        axis: across which the slices lie.
+        atoms: one for each slice.
+        weight: name of a weight W[rows, slices, …] whose rows fall into as many blocks as `cells` has rows, each block
+            reading its own row: cells can change places along `axis`, in each row differently. ``""``: they cannot.
+    """
+
+    cells: Array
+    axis: int
+    atoms: Array
+    weight: str = ""
+
+
+class Labels:
+    """The factors of every tensor of a graph, and what ties their atoms together.
+
+    Args:
+        graph: the graph.
+        spread: whether slices of channels that are spread over several axes may go where an operator works on one of
+            these axes. If not, they all stay there: a module that names its groups and heads could not follow.
+    """
+
+    def __init__(self, graph: Graph, *, spread: bool = False) -> None:
         self.graph = graph
+        self.spread = spread
         self.factors: dict[str, Factors] = {}
         self.roles: dict[tuple[str, int], str] = {}
         self.reuse: dict[str, int] = {}
         self.pins: list[Pin] = []
+        self.slices: list[Slices] = []
         self.asked: set[str] = set()
         self._edges: list[tuple[Array, Array]] = []
         self._count = 1
@@ -78,7 +107,7 @@ class Labels:
     def axis(self, name: str, axis: int, node: Node, role: str | None = None) -> Array:
         """Returns the atoms along one axis, as a 1-D array; zeros where nothing can go.
 
-        A factor that covers this axis together with others is pinned: its slices cannot be told apart here.
+        A factor that covers this axis together with others loses whole slices of this axis, or nothing.
         """
         shape = self.graph.shapes[name]
         axis %= len(shape)
@@ -92,7 +121,12 @@ class Labels:
             elif covered == (axis,):
                 self.unify(found, factor.reshape(-1), node)
             elif axis in covered:
-                self.pin(factor, node, "its channels are spread over several axes here")
+                reason = "its channels are spread over several axes here"
+                whole = self.sliced(factor, axis, node, reason)
+                self.hold(factor, tuple(a for a in covered if a != axis), node, reason)
+                if self.spread and found is not None:
+                    self.unify(found, whole, node)
+                found = whole if self.spread and found is None else found
         return np.zeros(shape[axis], dtype=np.int64) if found is None else found
 
     def pin_axes(self, name: str, axes: tuple[int, ...], node: Node, reason: str) -> None:
@@ -100,6 +134,46 @@ class Labels:
         for factor in self.of(name):
             if set(coverage(factor)) & set(axes):
                 self.pin(factor, node, reason)
+
+    def sliced(self, cells: Array, axis: int, node: Node, reason: str) -> Array:
+        """Returns atoms that go with the slices of `cells` along an axis; if these may not go, zeros, and a pin."""
+        if coverage(cells) == (axis,):
+            return cells.reshape(-1)
+        if not self.spread:
+            self.pin(cells, node, reason)
+            return np.zeros(cells.shape[axis], dtype=np.int64)
+        atoms = self.fresh(cells.shape[axis])
+        self.tie_slices(cells, axis, atoms, node)
+        return atoms
+
+    def tie_slices(self, cells: Array, axis: int, atoms: Array, node: Node, weight: str = "") -> None:
+        """Makes each of `atoms` go where the slice of `cells` along an axis goes; see `Slices`."""
+        if self.spread and len(coverage(cells)) > 1:
+            self.slices.append(Slices(cells, axis, atoms, weight))
+        else:
+            self.unify(cells, on_axis(atoms, axis, cells.ndim), node)
+
+    def hold(self, cells: Array, axes: tuple[int, ...], node: Node, reason: str) -> None:
+        """Makes all positions of some axes stay; along the others, slices of `cells` may still go."""
+        held = set(coverage(cells)) & set(axes)
+        if held and (not self.spread or held == set(coverage(cells))):
+            self.pin(cells, node, reason)
+            return
+        for axis in sorted(held):
+            self.tie_slices(cells, axis, np.zeros(cells.shape[axis], dtype=np.int64), node)
+
+    def reduced(self, factor: Array, axes: tuple[int, ...], node: Node, reason: str) -> Factors:
+        """Returns the factors, of unchanged rank, that remain of one where `axes` are summed over.
+
+        Args:
+            factor: of the tensor that is reduced; it covers one of the axes at least.
+            axes: that are reduced.
+            node: the operator.
+            reason: for a pin, where slices may not go.
+        """
+        others = [axis for axis in coverage(factor) if axis not in axes]
+        atoms = [(axis, self.sliced(factor, axis, node, reason)) for axis in others]
+        return as_factors(*(on_axis(found, axis, factor.ndim) for axis, found in atoms))
 
     def pin(self, atoms: Array, node: Node, reason: str) -> None:
         """Makes atoms stay."""
@@ -131,11 +205,19 @@ class Labels:
                 for factor in mine if i != j else ():
                     shared = {axis for axis in coverage(factor) if shapes[j][axis] > 1}
                     covering = [other for other in theirs if shared & set(coverage(other))]
-                    if shared - {axis for other in covering for axis in coverage(other)}:
-                        self.pin(factor, node, "combined with a tensor whose channels cannot go")
+                    bare = shared - {axis for other in covering for axis in coverage(other)}
+                    self.hold(factor, tuple(bare), node, "combined with a tensor whose channels cannot go")
                     for other in covering if i < j else ():
-                        self.unify(factor, other, node)
+                        self._tie(factor, other, node)
         return _largest([(index, factor) for index, factors in enumerate(padded) for factor in factors])
+
+    def _tie(self, first: Array, second: Array, node: Node) -> None:
+        """Ties two factors that are combined: cell by cell, or slice by slice where one covers a single axis."""
+        wide, narrow = sorted((first, second), key=lambda factor: -len(coverage(factor)))
+        if len(coverage(narrow)) == 1 and len(coverage(wide)) > 1:
+            self.tie_slices(wide, coverage(narrow)[0], narrow.reshape(-1), node)
+        else:
+            self.unify(first, second, node)
 
     def classes(self, extra: Sequence[tuple[Array, Array]] = ()) -> Array:
         """Returns the class of each atom: the smallest atom that it is tied to.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from compress.channels.graph import Array, Node, Shape
-from compress.channels.labels import STAYS, Labels, coverage
+from compress.channels.labels import STAYS, Labels, Slices, coverage, on_axis
 from compress.channels.rules.base import NodeEdit
 from compress.channels.trace import Trace
+
+ALL_DEAD = "a tensor keeps at least one channel"
+WHOLE_SLICES = "only whole slices can go, and other channels of its slice are needed"
 
 
 class Kept:
@@ -74,19 +77,11 @@ def sweep(trace: Trace) -> Kept:
         what remains; each axis keeps at least one position, and each layer that loses channels a multiple of
         `trace.round_to`.
     """
-    labels = trace.labels
-    live = np.zeros(labels.atom_count, dtype=bool)
-    live[STAYS] = True
-    for pin in labels.pins:
-        live[pin.atoms] = True
-    for name, cells in trace.needs.items():
-        for factor in labels.of(name):
-            live[factor[_over(cells, factor)]] = True
-    kept = Kept(trace, *_sliceable(labels, live))
+    kept = Kept(trace, *sliceable(trace.labels, needed(trace)))
     while trace.round_to > 1 and (revived := _rounded_up(kept)).size:
         alive = ~kept.dead
         alive[revived] = True
-        dead, restored = _sliceable(labels, alive)
+        dead, restored = sliceable(trace.labels, alive)
         kept = Kept(trace, dead, [*kept.restored, (revived, "rounding keeps it"), *restored])
     return kept
 
@@ -107,7 +102,20 @@ def _rounded_up(kept: Kept) -> Array:
 
 def keep_only(trace: Trace, live: Array) -> Kept:
     """Returns what remains if the atoms marked in `live`, and all that is tied to them, stay."""
-    return Kept(trace, *_sliceable(trace.labels, live.copy()))
+    return Kept(trace, *sliceable(trace.labels, live.copy()))
+
+
+def needed(trace: Trace) -> Array:
+    """Returns which atoms stay for themselves: an output needs them, or they are pinned. Shape: (atoms,), booleans."""
+    labels = trace.labels
+    live = np.zeros(labels.atom_count, dtype=bool)
+    live[STAYS] = True
+    for pin in labels.pins:
+        live[pin.atoms] = True
+    for name, cells in trace.needs.items():
+        for factor in labels.of(name):
+            live[factor[_over(cells, factor)]] = True
+    return live
 
 
 def _over(cells: Array, factor: Array) -> Array:
@@ -116,20 +124,26 @@ def _over(cells: Array, factor: Array) -> Array:
     return np.broadcast_to(cells.any(axis=others, keepdims=True), factor.shape)
 
 
-def _sliceable(labels: Labels, live: Array) -> tuple[Array, list[tuple[Array, str]]]:
+def sliceable(labels: Labels, live: Array) -> tuple[Array, list[tuple[Array, str]]]:
     """Shrinks the dead set until what goes is whole classes and whole slices, and no axis goes entirely.
+
+    Args:
+        labels: of the graph.
+        live: which atoms stay for themselves.
 
     Returns:
         the dead atoms, and those that had to come back, with the reason.
     """
     classes = labels.classes()
     restored: list[tuple[Array, str]] = []
-    factors = _unique(factor for factors in labels.factors.values() for factor in factors)
+    tied = slices_by_cells(labels)
     while True:
         alive = np.zeros(labels.atom_count, dtype=bool)
         alive[classes[live]] = True
         dead = ~alive[classes]
-        revived = [found for factor in factors if (found := _not_sliceable(dead[factor], factor)) is not None]
+        revived = [found for cells, slices in tied if (found := _not_sliceable(dead, cells, slices)) is not None]
+        # Atoms beside slices live only by these, so what is dead as a whole is told apart at the end.
+        revived = revived or [(cells.reshape(-1)[:1], ALL_DEAD) for cells, _ in tied if dead[cells].all()]
         if not revived:
             return dead, restored
         restored += revived
@@ -138,22 +152,29 @@ def _sliceable(labels: Labels, live: Array) -> tuple[Array, list[tuple[Array, st
             live[atoms] = True
 
 
-def _not_sliceable(dead: Array, factor: Array) -> tuple[Array, str] | None:
-    """Returns the atoms of a factor that must come back, and why; None if all that is dead can go."""
-    axes = coverage(factor)
-    if not dead.any():
-        return None
-    if dead.all():
-        return factor.reshape(-1)[:1], "a tensor keeps at least one channel"
-    if len(axes) == 1:
-        return None
-    sliced = np.zeros(dead.shape, dtype=bool)
-    for axis in axes:
-        sliced |= dead.all(axis=tuple(a for a in range(dead.ndim) if a != axis), keepdims=True)
-    stuck = factor[dead & ~sliced]
-    return (stuck, "only whole slices can go, and other channels of its slice are needed") if stuck.size else None
+def slices_by_cells(labels: Labels) -> list[tuple[Array, list[Slices]]]:
+    """Returns every array of cells, once, with the atoms that go with slices of it.
+
+    A factor passes many operators unchanged: it is one object, and appears once.
+    """
+    arrays = [factor for factors in labels.factors.values() for factor in factors]
+    found: dict[int, tuple[Array, list[Slices]]] = {id(cells): (cells, []) for cells in arrays}
+    for one in labels.slices:
+        found.setdefault(id(one.cells), (one.cells, []))[1].append(one)
+    return list(found.values())
 
 
-def _unique(factors: Iterable[Array]) -> list[Array]:
-    """Drops arrays that are the same object: a factor passes many operators unchanged."""
-    return list({id(factor): factor for factor in factors}.values())
+def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> tuple[Array, str] | None:
+    """Returns the atoms of or beside `cells` that must come back, and why; None if all that is dead can go."""
+    axes, gone = coverage(cells), dead[cells]
+    if len(axes) < 2 or not (gone.any() or slices):
+        return None
+    whole = {a: np.asarray(gone.all(axis=tuple(b for b in range(gone.ndim) if b != a))) for a in axes}
+    for one in slices:
+        whole[one.axis] = np.asarray(whole[one.axis] & dead[one.atoms])
+    sliced = np.zeros(gone.shape, dtype=bool)
+    for axis, goes in whole.items():
+        sliced |= on_axis(goes, axis, gone.ndim)
+    beside = [one.atoms[dead[one.atoms] & ~whole[one.axis]] for one in slices]
+    stuck = np.concatenate([cells[gone & ~sliced], *beside])
+    return (stuck, WHOLE_SLICES) if stuck.size else None

@@ -31,6 +31,7 @@ class Trace:
             the input. A tensor that depends on it everywhere is absent.
         examples: values of integer tensors that hold only because symbolic axes were given example sizes. They serve
             to read shapes and indices, never to fold anything.
+        fixed: which entries of examples hold for all sizes, where that is known.
         needs: which cells of a tensor an output depends on, as booleans that broadcast to the tensor's shape.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero.
         fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
@@ -45,6 +46,7 @@ class Trace:
     round_to: int = 1
     values: dict[str, Array] = field(default_factory=dict)
     examples: dict[str, Array] = field(default_factory=dict)
+    fixed: dict[str, Array] = field(default_factory=dict)
     needs: dict[str, Array] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     _nonzero: dict[str, Array] = field(default_factory=dict)
@@ -156,7 +158,7 @@ class Trace:
         return self.needs[name] & self.varies(name)
 
 
-def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: int = 1) -> Trace:
+def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: int = 1, spread: bool = False) -> Trace:
     """Runs the three passes.
 
     Args:
@@ -164,8 +166,9 @@ def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: in
         epsilon: weights below ε × the largest magnitude of their tensor count as zero; 0: only true zeros.
         fold: whether a constant other than zero may move into the next bias.
         round_to: a layer that loses channels keeps a multiple of this many.
+        spread: whether heads, groups and what is inside of them may go; see `Labels`.
     """
-    labels = Labels(graph)
+    labels = Labels(graph, spread=spread)
     result = Trace(graph, labels, epsilon=epsilon, fold=fold, round_to=round_to, values=dict(graph.constants))
     _evaluate(result)
     for node in graph.nodes:

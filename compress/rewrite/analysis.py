@@ -25,7 +25,8 @@ def analyse(model: ModelProto, settings: RewriteSettings, weights: Mapping[str, 
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
     try:
-        return trace(channel_graph(model, weights), epsilon=settings.epsilon, round_to=settings.round_to)
+        graph = channel_graph(model, weights)
+        return trace(graph, epsilon=settings.epsilon, round_to=settings.round_to, spread=True)
     except Exception as error:
         raise ModelFileError(
             f"the model cannot be analysed: {type(error).__name__}: {error}", next_step="export it again"

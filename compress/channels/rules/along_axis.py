@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import store
-from compress.channels.graph import Array, Node, as_array
+from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.labels import Factors, as_factors, coverage, on_axis
 from compress.channels.rules import rule
 from compress.channels.rules.base import NodeEdit, Rule
@@ -75,6 +75,10 @@ class AlongAxis(Rule):
                 continue
             sourced = [p for p, s in zip(parts, segments, strict=True) if p is not None and s.source is not None]
             sizes = [segment.positions.size for segment in segments]
+            if len(parts) == 1 and segments[0].source in trace.fixed and not self.exemplary(node, trace):
+                fixed = _take(trace.fixed[segments[0].source or ""], segments[0].positions, axis)
+                store(name, known[0], trace, example=example, fixed=fixed)
+                continue
             if len(parts) == 1 and known[0].shape[axis] == 1:
                 store(name, known[0], trace, example=example)
                 continue
@@ -111,20 +115,37 @@ class AlongAxis(Rule):
             for before, after in zip(labels.of(sources[0]), picked, strict=True):
                 if before.shape[axis] > after.shape[axis] == 1:
                     # An axis of size 1 carries no label, so nothing else would keep its one position.
-                    labels.pin(after, node, "it is the only one that the operator picks")
+                    reason = "it is the only one that the operator picks"
+                    if coverage(after) and labels.spread:
+                        labels.hold(before, (axis,), node, reason)
+                    else:
+                        labels.pin(after, node, reason)
             return as_factors(*picked)
-        parts = [
-            labels.fresh(segment.positions.size)
-            if segment.source is None
-            else labels.axis(segment.source, axis, node)[segment.positions]
-            for segment in segments
-        ]
-        beside = []
+        whole = self._covering(list(dict.fromkeys(sources)), axis, node, trace)
+        across = next(iter(whole.values())).shape
+        parts: list[Array] = []
+        for segment in segments:
+            if segment.source is not None:
+                parts.append(whole[segment.source].take(segment.positions, axis=axis))
+                continue
+            new = [segment.positions.size if a == axis else size for a, size in enumerate(across)]
+            parts.append(labels.fresh(int(np.prod(new))).reshape(new))
+        beside: list[tuple[Factors, Shape]] = []
         for name in dict.fromkeys(sources):
             factors = tuple(f for f in labels.of(name) if axis not in coverage(f))
             beside.append((factors, tuple(1 if a == axis else size for a, size in enumerate(shapes[name]))))
         others = labels.unify_operands(beside, rank, node)
-        return as_factors(on_axis(np.concatenate(parts), axis, rank), *others)
+        return as_factors(np.concatenate(parts, axis=axis), *others)
+
+    def _covering(self, sources: list[str], axis: int, node: Node, trace: Trace) -> dict[str, Array]:
+        """Returns the factor of each source that covers the axis: over several axes where all sources have it so."""
+        labels = trace.labels
+        rank = len(trace.graph.shapes[sources[0]])
+        found = {name: [f for f in labels.of(name) if axis in coverage(f)] for name in sources}
+        beside = {tuple(np.delete(f.shape, axis)) for factors in found.values() for f in factors}
+        if labels.spread and len(beside) == 1 and all(len(factors) == 1 for factors in found.values()):
+            return {name: factors[0] for name, factors in found.items()}
+        return {name: on_axis(labels.axis(name, axis, node), axis, rank) for name in sources}
 
     def _values(self, segment: Segment, axis: int, name: str, trace: Trace) -> Array | None:
         rank = len(trace.graph.shapes[name])

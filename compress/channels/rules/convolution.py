@@ -28,17 +28,10 @@ class Convolution(Rule):
         inputs = labels.axis(x, 1, node)
         rows = labels.axis(weight, 0, node, role="out")
         columns = labels.axis(weight, 1, node, role="in")
-        per_group = inputs.reshape(groups, -1)
         if groups == 1:
             labels.unify(inputs, columns, node)
-        elif per_group.shape[1] == 1:
-            # Depthwise: output channels follow their one input channel.
-            labels.unify(rows.reshape(groups, -1), per_group, node)
         else:
-            # Each group must lose as many channels as the others: tie the same position of all groups.
-            labels.unify(per_group, columns[None, :], node)
-            by_group = rows.reshape(groups, -1)
-            labels.unify(by_group, by_group[:1], node)
+            self._label_groups(inputs.reshape(groups, -1), rows.reshape(groups, -1), columns, node, trace)
         if bias:
             labels.unify(labels.axis(bias, 0, node, role="shift"), rows, node)
         rank = len(shapes[x])
@@ -47,6 +40,22 @@ class Convolution(Rule):
         batch = [factor for factor in labels.of(x) if coverage(factor) == (0,)]
         labels.factors[node.outputs[0]] = as_factors(on_axis(rows, 1, rank), *batch)
         labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[node.outputs[0]][2:]))
+
+    def _label_groups(self, read: Array, made: Array, columns: Array, node: Node, trace: Trace) -> None:
+        """Ties a group's inputs and outputs. Shapes: `read` (g, C/g), `made` (g, O/g), `columns` (C/g,)."""
+        labels = trace.labels
+        if read.shape[1] == 1:
+            # Depthwise: the outputs of a channel go with it, or each loses as many as the others.
+            labels.tie_slices(made, 0, read.reshape(-1), node)
+        elif labels.spread:
+            # A group goes with all it reads and makes; else each loses as many channels as the others.
+            whole = labels.fresh(len(read))
+            labels.tie_slices(read, 0, whole, node)
+            labels.tie_slices(read, 1, columns, node, weight=node.input(1))
+            labels.tie_slices(made, 0, whole, node)
+        else:
+            labels.unify(read, columns[None, :], node)
+            labels.unify(made, made[:1], node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         weight = trace.full(node.input(1))
@@ -85,10 +94,7 @@ class Convolution(Rule):
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         groups = int(node.attributes.get("group", 1))
-        per_group = trace.graph.shapes[node.input(1)][1]
-        if groups == 1 or per_group > 1:
-            return None
-        remaining = kept.count(node.input(0), 1)
+        remaining = int(kept.mask(node.input(0), 1).reshape(groups, -1).any(axis=1).sum())
         return NodeEdit(attributes={"group": remaining}) if remaining != groups else None
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:

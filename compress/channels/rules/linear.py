@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import along, only_axis, store
+from compress.channels.cells import along, only_axis, project, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rules
@@ -23,24 +23,23 @@ class MatrixProduct(Rule):
     def label(self, node: Node, trace: Trace) -> None:
         labels, shapes = trace.labels, trace.graph.shapes
         a, b, c, y = node.input(0), node.input(1), node.input(2), node.outputs[0]
-        row, inner_a, inner_b, column = self._axes(node, trace)
+        _, _, inner_b, column = self._axes(node, trace)
         rank = len(shapes[y])
         constant = b in trace.graph.constants
-        first = labels.axis(a, inner_a, node)
-        second = labels.axis(b, inner_b, node, role="in" if constant else None)
-        labels.unify(first, second, node)
+        if constant:
+            labels.roles |= {(b, inner_b): "in"} | ({} if column is None else {(b, column): "out"})
+        # Side by side as […, M, K, N], A and B are combined position by position; then K is summed over.
+        operands = []
+        for index, name in enumerate((a, b)):
+            moved = tuple(self._framed(factor, index, node, trace) for factor in labels.of(name))
+            operands.append((moved, self._framed(np.broadcast_to(0, shapes[name]), index, node, trace).shape))
+        joint = len(operands[0][1])
+        reason = "its channels are spread over several axes here"
         factors: list[Array] = []
-        if column is not None:
-            columns = labels.axis(b, column, node, role="out" if constant else None)
-            factors.append(on_axis(columns, rank - 1, rank))
-        if row is not None:
-            rows = labels.axis(a, row, node)
-            factors.append(on_axis(rows, rank - 1 - (column is not None), rank))
-        batch = rank - (row is not None) - (column is not None)
-        leading = [_leading(labels.of(name), shapes[name], used) for name, used in ((a, 2), (b, 2))]
-        factors += labels.unify_operands([(f, s) for f, s in leading if s], batch, node) if batch else ()
-        factors = [factor.reshape(factor.shape + (1,) * (rank - factor.ndim)) for factor in factors]
-        labels.factors[y] = as_factors(*factors)
+        for factor in labels.unify_operands(operands, joint, node):
+            read = joint - 2 in coverage(factor)
+            factors += labels.reduced(factor, (joint - 2,), node, reason) if read else (factor,)
+        labels.factors[y] = as_factors(*(self._as_result(f.squeeze(-2), node, trace) for f in factors))
         if c:
             if c in trace.graph.constants:
                 labels.roles[(c, len(shapes[c]) - 1)] = "shift"
@@ -56,6 +55,9 @@ class MatrixProduct(Rule):
         weight = trace.full(node.input(1))
         c = trace.full(node.input(2)) if node.input(2) else np.zeros(1, np.float32)
         y = node.outputs[0]
+        if (weight is None or weight.ndim != 2) and node.operator == "MatMul":
+            self._evaluate_zeros(node, trace)
+            return
         if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
             return
         inputs = self._inputs(node, trace)
@@ -79,21 +81,13 @@ class MatrixProduct(Rule):
             # A bias can stand for an input of one value.
             trace.keep(a, on_axis(used & trace.stays(self._inputs(node, trace)), axis, len(shapes[a])))
             return
-        # Two operands that vary: a contracted position is idle if it is zero in either.
-        _, inner_a, inner_b, _ = self._axes(node, trace)
-        size = shapes[a][inner_a]
-        busy = np.full(size, bool(cells.any()))
-        for name, axis in ((a, inner_a), (b, inner_b)):
-            value = trace.values.get(name)
-            if value is not None:
-                busy = busy & only_axis(value != 0, axis, size)
-        trace.need(a, on_axis(busy, inner_a, len(shapes[a])))
-        trace.need(b, on_axis(busy, inner_b, len(shapes[b])))
-        for name, axis in ((a, inner_a), (b, inner_b)):
-            value = trace.values.get(name)
-            if value is not None:
-                # No bias can stand for a constant here: its product with the other operand varies.
-                trace.keep(name, on_axis(busy & only_axis((value != 0), axis, size), axis, len(shapes[name])))
+        # Two operands that vary: a product is idle where either factor of it is zero. No bias can stand for a constant.
+        left, right = (self._framed(_busy(node.inputs[i], trace), i, node, trace) for i in (0, 1))
+        wanted = np.expand_dims(self._as_matrices(cells, node, trace), -2)
+        used = np.asarray((wanted & right).any(axis=-1, keepdims=True) & left)
+        trace.keep(a, project(self._unframed(used, 0, node, trace), shapes[a]))
+        used = np.asarray((wanted & left).any(axis=-3, keepdims=True) & right)
+        trace.keep(b, project(self._unframed(used, 1, node, trace), shapes[b]))
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant inputs are gone, or None. Shape: (N,)."""
@@ -115,6 +109,48 @@ class MatrixProduct(Rule):
         if column is not None and node.attributes.get("transB", 0):
             inner_b, column = column, inner_b
         return row, inner_a, inner_b, column
+
+    def _framed(self, cells: Array, index: int, node: Node, trace: Trace) -> Array:
+        """Lays an array of the rank of A (index 0) or B (1) out as […, M, K, N], with size 1 where there is no axis."""
+        row, inner_a, inner_b, column = self._axes(node, trace)
+        outer, inner = (row, inner_a) if index == 0 else (column, inner_b)
+        if outer is None:
+            cells, outer, inner = cells[None], 0, 1
+        cells = np.moveaxis(cells, (outer, inner), (-2, -1) if index == 0 else (-1, -2))
+        joint = max(2, *(len(trace.graph.shapes[name]) for name in node.inputs[:2]))
+        cells = cells.reshape((1,) * (joint - cells.ndim) + cells.shape)
+        return np.expand_dims(cells, -1 if index == 0 else -3)
+
+    def _unframed(self, cells: Array, index: int, node: Node, trace: Trace) -> Array:
+        """Undoes `_framed`, but for leading axes."""
+        row, inner_a, inner_b, column = self._axes(node, trace)
+        outer, inner = (row, inner_a) if index == 0 else (column, inner_b)
+        cells = cells.squeeze(-1 if index == 0 else -3)
+        if outer is None:
+            return cells.squeeze(-2 if index == 0 else -1)
+        rank = len(trace.graph.shapes[node.inputs[index]])
+        return np.moveaxis(cells, (-2, -1) if index == 0 else (-1, -2), (outer - rank, inner - rank))
+
+    def _as_matrices(self, cells: Array, node: Node, trace: Trace) -> Array:
+        """Returns an array of the rank of Y as […, M, N]."""
+        row, _, _, column = self._axes(node, trace)
+        cells = cells[..., None] if column is None else cells
+        return np.expand_dims(cells, -2) if row is None else cells
+
+    def _as_result(self, cells: Array, node: Node, trace: Trace) -> Array:
+        """Undoes `_as_matrices`."""
+        row, _, _, column = self._axes(node, trace)
+        cells = cells.squeeze(-2) if row is None else cells
+        return cells.squeeze(-1) if column is None else cells
+
+    def _evaluate_zeros(self, node: Node, trace: Trace) -> None:
+        """Tells where a product is zero for want of a position that is zero in neither operand."""
+        known = [trace.values[name] for name in node.inputs[:2] if name in trace.values]
+        if not known or known[0].dtype.kind != "f":
+            return
+        left, right = (self._framed(_busy(node.inputs[i], trace), i, node, trace) for i in (0, 1))
+        busy = self._as_result(np.asarray((left & right).any(axis=-2)), node, trace)
+        store(node.outputs[0], np.where(busy, np.nan, 0).astype(known[0].dtype), trace)
 
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each contracted position of A, NaN where it varies."""
@@ -143,10 +179,9 @@ for _name in ("Gemm", "MatMul"):
     rules.register(_name)(MatrixProduct())
 
 
-def _leading(
-    factors: tuple[Array, ...], shape: tuple[int, ...], used: int
-) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-    """Returns the factors and shape of an operand's batch axes."""
-    rank = len(shape) - used
-    batch = [f for f in factors if all(axis < rank for axis in coverage(f))] if rank > 0 else []
-    return tuple(f.reshape(f.shape[:rank]) for f in batch), tuple(shape[: max(rank, 0)])
+def _busy(name: str, trace: Trace) -> Array:
+    """Returns which cells of an operand may be other than zero."""
+    if name in trace.graph.constants:
+        return trace.nonzero(name)
+    value = trace.values.get(name)
+    return np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool) if value is None else np.asarray(value != 0)

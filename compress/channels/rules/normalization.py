@@ -57,7 +57,8 @@ class InstanceNormalization(Rule):
         channels = labels.axis(x, 1, node)
         for name, role in zip(node.inputs[1:3], _ROLES, strict=False):
             labels.unify(channels, labels.axis(name, 0, node, role=role), node)
-        labels.pin_axes(x, tuple(range(2, len(trace.graph.shapes[x]))), node, "it is normalised over")
+        for factor in labels.of(x):
+            labels.hold(factor, tuple(range(2, factor.ndim)), node, "it is normalised over")
         labels.factors[node.outputs[0]] = labels.of(x)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
@@ -94,7 +95,8 @@ class OverAxes(Rule):
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)
         axes = self._axes(node, trace)
-        labels.pin_axes(x, axes, node, f"{node.operator} normalises over it")
+        for factor in labels.of(x):
+            labels.hold(factor, axes, node, f"{node.operator} normalises over it")
         names = [name for name in node.inputs[: self.operands] if name]
         labels.factors[node.outputs[0]] = labels.unify_elementwise(names, len(trace.graph.shapes[x]), node)
 

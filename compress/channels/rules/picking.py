@@ -8,7 +8,7 @@ import numpy as np
 
 from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
-from compress.channels.labels import coverage
+from compress.channels.labels import as_factors, coverage
 from compress.channels.rules import rule
 from compress.channels.rules.along_axis import AlongAxis, Segment
 from compress.channels.rules.base import NodeEdit, Rule
@@ -108,12 +108,22 @@ class Gathering(Rule):
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)
         axis = self._axis(node, trace)
-        labels.pin_axes(x, (axis,), node, "positions are picked by index")
+        index = self._index(node, trace)
         for factor in labels.of(node.input(1)):
             labels.pin(factor, node, "it is an index")
         rank_index = len(trace.graph.shapes[node.input(1)])
-        kept = [f for f in labels.of(x) if axis not in coverage(f)]
-        labels.factors[node.outputs[0]] = tuple(self._moved(f, axis, rank_index) for f in kept)
+        kept = []
+        for factor in labels.of(x):
+            if axis not in coverage(factor):
+                kept.append(self._moved(factor, axis, rank_index))
+                continue
+            reason = "positions are picked by index"
+            if index is None:
+                labels.pin(factor, node, reason)
+            else:
+                labels.hold(factor, (axis,), node, reason)
+                kept.append(factor.take(index, axis=axis))
+        labels.factors[node.outputs[0]] = as_factors(*kept)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         axis = self._axis(node, trace)
@@ -125,19 +135,43 @@ class Gathering(Rule):
         full = np.broadcast_to(value, tuple(size if a == axis else n for a, n in enumerate(value.shape)))
         positions = np.broadcast_to(index, trace.graph.shapes[names[1]]).astype(np.int64)
         result = full.take(positions, axis=axis, mode="wrap")
-        store(node.outputs[0], result, trace, example=any(name in trace.examples for name in names))
+        fixed = trace.fixed.get(names[0]) if names[1] not in trace.examples else None
+        if fixed is not None:
+            fixed = np.broadcast_to(fixed, full.shape).take(positions, axis=axis, mode="wrap")
+        store(node.outputs[0], result, trace, example=any(name in trace.examples for name in names), fixed=fixed)
 
     def need(self, node: Node, trace: Trace) -> None:
         axis = self._axis(node, trace)
         rank_index = len(trace.graph.shapes[node.input(1)])
-        cells = trace.demand(node.outputs[0])
+        cells, index = trace.demand(node.outputs[0]), self._index(node, trace)
         picked = tuple(range(axis, axis + rank_index))
-        cells = np.asarray(cells.any(axis=picked)) if picked else cells
-        trace.need(node.input(0), np.expand_dims(cells, axis))
+        if index is None:
+            cells = np.asarray(cells.any(axis=picked)) if picked else cells
+            trace.need(node.input(0), np.expand_dims(cells, axis))
+        else:
+            beside = cells.shape[:axis], cells.shape[axis + rank_index :]
+            cells = np.broadcast_to(cells, (*beside[0], *index.shape, *beside[1]))
+            cells = np.moveaxis(cells.reshape((*beside[0], index.size, *beside[1])), axis, 0)
+            used = np.zeros((trace.graph.shapes[node.input(0)][axis], *cells.shape[1:]), dtype=bool)
+            np.logical_or.at(used, index.reshape(-1), cells)
+            trace.need(node.input(0), np.moveaxis(used, 0, axis))
         trace.need(node.input(1), np.ones((1,) * rank_index, dtype=bool))
 
     def _axis(self, node: Node, trace: Trace) -> int:
         return int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])
+
+    def _index(self, node: Node, trace: Trace) -> Array | None:
+        """Returns the positions that are picked, counted from the start; None if they are not known."""
+        index = trace.constant(node.input(1))
+        if (
+            index is None
+            or node.input(1) in trace.examples
+            or trace.graph.is_dynamic(node.input(0), self._axis(node, trace))
+        ):
+            return None
+        size = trace.graph.shapes[node.input(0)][self._axis(node, trace)]
+        full = np.broadcast_to(index, trace.graph.shapes[node.input(1)]).astype(np.int64)
+        return np.asarray(np.where(full < 0, full + size, full))
 
     def _moved(self, factor: Array, axis: int, rank_index: int) -> Array:
         return factor.reshape(factor.shape[:axis] + (1,) * rank_index + factor.shape[axis + 1 :])

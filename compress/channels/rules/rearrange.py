@@ -37,7 +37,8 @@ class Rearrangement(Rule):
         x = node.input(0)
         for source, example in ((trace.values, False), (trace.examples, True)):
             if x in source:
-                store(node.outputs[0], self.forward(source[x], node, trace), trace, example=example)
+                fixed = self.forward(trace.fixed[x], node, trace) if example and x in trace.fixed else None
+                store(node.outputs[0], self.forward(source[x], node, trace), trace, example=example, fixed=fixed)
 
     def need(self, node: Node, trace: Trace) -> None:
         trace.need(node.input(0), self.backward(trace.demand(node.outputs[0]), node, trace))

@@ -42,8 +42,8 @@ class ShapeOf(ShapeOnly):
         shape = trace.graph.shapes[node.input(0)]
         axes = range(len(shape))[slice(node.attributes.get("start"), node.attributes.get("end"))]
         sizes = np.asarray([shape[axis] for axis in axes], dtype=np.int64)
-        example = any(trace.graph.is_dynamic(node.input(0), axis) for axis in axes)
-        store(node.outputs[0], sizes, trace, example=example)
+        fixed = np.asarray([not trace.graph.is_dynamic(node.input(0), axis) for axis in axes], dtype=bool)
+        store(node.outputs[0], sizes, trace, example=True, fixed=fixed)
 
 
 @rule("Size")

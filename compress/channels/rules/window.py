@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
-from compress.channels.labels import Factors, coverage
+from compress.channels.labels import coverage
 from compress.channels.rules import rule, rules
 from compress.channels.rules.base import NodeEdit, Rule, pads
 
@@ -62,8 +62,12 @@ class Reduction(Rule):
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)
         axes = self._axes(node, trace)
-        labels.pin_axes(x, axes, node, f"{node.operator} takes it as a whole")
-        kept: Factors = tuple(f for f in labels.of(x) if not set(coverage(f)) & set(axes))
+        reason = f"{node.operator} takes it as a whole"
+        kept: list[Array] = []
+        for factor in labels.of(x):
+            labels.hold(factor, axes, node, reason)
+            crossed = set(coverage(factor)) & set(axes)
+            kept += labels.reduced(factor, axes, node, reason) if crossed else (factor,)
         labels.factors[node.outputs[0]] = tuple(self._reduced(f, axes, node) for f in kept)
 
     def evaluate(self, node: Node, trace: Trace) -> None:

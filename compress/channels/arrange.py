@@ -1,0 +1,211 @@
+"""Which channels can change places, and how they must lie for the most whole slices to go.
+
+To change the places of channels is exact where everything that they pass treats them alike. Channels that a whole slice
+is made of (one of each group, one of each head) may be dead at different places; brought to the same places, they go.
+
+A class of atoms is a *place*; what lies there, the weights of one channel in all tensors, is its *content*. Contents
+change places within a *block*: places that occur in the same tensors, equally often, and that have the same coordinate
+on every axis on which slices are told apart by something else (the group of a convolution, the head of a product).
+A *unit* is a set of places that whole slices tie: it goes if all of its contents are dead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from compress.channels.graph import Array
+from compress.channels.labels import STAYS, Slices, coverage, on_axis
+from compress.channels.sweep import WHOLE_SLICES, needed, sliceable, slices_by_cells
+from compress.channels.trace import Trace
+
+Partition = tuple[tuple[int, ...], ...]
+
+
+def arrange(trace: Trace) -> Array | None:
+    """Returns the place whose content is to come to each place, or None if no more could go than goes as it is.
+
+    Shape: (atoms,); it maps classes to classes, within blocks.
+    """
+    live = needed(trace)
+    dead, restored = sliceable(trace.labels, live)
+    if all(reason != WHOLE_SLICES for _, reason in restored):
+        return None
+    places = _Places(trace, live)
+    source, _ = places.best()
+    arranged, _ = sliceable(trace.labels, places.alive[source][places.classes])
+    return source if arranged.sum() > dead.sum() else None
+
+
+def moves(classes: Array, source: Array) -> Array:
+    """Returns from which position each position of an axis gets its content.
+
+    Args:
+        classes: the class at each position. Shape: (size of the axis,).
+        source: see `arrange`.
+    """
+    order = np.argsort(classes, kind="stable")
+    ranked = classes[order]
+    count = np.empty(len(classes), dtype=np.int64)  # how many positions before this one are of its class
+    count[order] = np.arange(len(classes)) - np.searchsorted(ranked, ranked)
+    return np.asarray(order[np.searchsorted(ranked, source[classes]) + count])
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Places that cover two axes or more.
+
+    Attributes:
+        cells: atoms.
+        slices: what goes with its slices.
+        axes: along which slices of it could be brought together.
+        partitions: the places of each slice, for each of these axes.
+    """
+
+    cells: Array
+    slices: list[Slices]
+    axes: tuple[int, ...]
+    partitions: tuple[Partition, ...]
+
+    def ties(self, partition: Partition) -> list[tuple[Array, Array]]:
+        """Returns pairs of atoms that go together if the slices of a partition go."""
+        axis = self.axes[self.partitions.index(partition)]
+        first = self.cells
+        for other in coverage(self.cells):
+            first = first if other == axis else first.take([0], axis=other)
+        beside = [on_axis(one.atoms, axis, first.ndim) for one in self.slices if one.axis == axis]
+        return [(self.cells, first), *((atoms, first) for atoms in beside)]
+
+
+class _Places:
+    """The places of a graph.
+
+    Args:
+        trace: what is known of the graph.
+        live: which atoms stay for themselves.
+    """
+
+    def __init__(self, trace: Trace, live: Array) -> None:
+        self.trace = trace
+        self.labels = trace.labels
+        self.classes = self.labels.classes()
+        self.alive = np.zeros(self.labels.atom_count, dtype=bool)
+        self.alive[self.classes[live]] = True
+        self.arrays = slices_by_cells(self.labels)
+
+    def best(self) -> tuple[Array, int]:
+        """Returns the arrangement that brings most dead contents together, and how many."""
+        # Arrays of the same slices (a transposition, say) lose the same ones.
+        kinds = {frozenset(grid.partitions): grid.partitions for grid in self.grids}
+        choices = {kind: min(partitions, key=_by_size) for kind, partitions in kinds.items()}
+        result = self._placed(choices)
+        for kind, partitions in kinds.items():
+            for partition in partitions:
+                if partition != choices[kind]:
+                    found = self._placed(choices | {kind: partition})
+                    if found[1] > result[1]:
+                        choices, result = choices | {kind: partition}, found
+        return result
+
+    @cached_property
+    def blocks(self) -> Array:
+        """The block of each class. Shape: (atoms,); numbers of no meaning."""
+        labels = self.labels
+        fixed = [np.array([STAYS]), *(pin.atoms for pin in labels.pins), *(one.atoms for one in labels.slices)]
+        block = np.zeros(labels.atom_count, dtype=np.int64)
+        places = self.classes[np.concatenate(fixed)]
+        block[places] = 1 + places
+        for cells, slices in self.arrays:
+            axes = sorted({one.axis for one in slices if not self._free(one)})
+            for places, coordinates in self._occurrences(cells):
+                told = coordinates[:, :, axes].reshape(places.size, -1)
+                _, number = np.unique(np.concatenate([block[places, None], told], axis=1), axis=0, return_inverse=True)
+                block[places] = block.max() + 1 + number.reshape(-1)
+        return block
+
+    @cached_property
+    def reads(self) -> Counter[str]:
+        """How often each tensor is read."""
+        return Counter(name for node in self.trace.graph.nodes for name in (*node.inputs, *node.captured))
+
+    @cached_property
+    def grids(self) -> list[_Grid]:
+        """The arrays of places among which some can change their coordinate."""
+        found = []
+        for cells, slices in self.arrays:
+            axes = tuple(self._varying(cells).tolist()) if len(coverage(cells)) > 1 else ()
+            if axes:
+                slabs = [np.moveaxis(self.classes[cells], axis, 0).reshape(cells.shape[axis], -1) for axis in axes]
+                parted = tuple(tuple(sorted(tuple(sorted(map(int, slab))) for slab in parts)) for parts in slabs)
+                found.append(_Grid(cells, slices, axes, parted))
+        return found
+
+    def _occurrences(self, cells: Array) -> Iterator[tuple[Array, Array]]:
+        """Yields places that occur equally often, and where. Shapes: (places,), (places, times, axes of `cells`)."""
+        found = self.classes[cells].reshape(-1)
+        order = np.argsort(found, kind="stable")
+        present, start, count = np.unique(found[order], return_index=True, return_counts=True)
+        where = np.stack(np.unravel_index(order, cells.shape), axis=-1)
+        for times in np.unique(count):
+            alike = count == times
+            yield present[alike], where[start[alike, None] + np.arange(times)]
+
+    def _varying(self, cells: Array) -> Array:
+        """Returns the axes on which places of one block have several coordinates."""
+        several = np.zeros(cells.ndim, dtype=bool)
+        for places, coordinates in self._occurrences(cells):
+            _, first, number = np.unique(self.blocks[places], return_index=True, return_inverse=True)
+            several |= (coordinates != coordinates[first][number.reshape(-1)]).any(axis=(0, 1))
+        return np.flatnonzero(several)
+
+    def _free(self, one: Slices) -> bool:
+        """Tells whether cells can change places across slices: a weight that nobody else reads follows them."""
+        graph = self.trace.graph
+        held = one.weight in graph.constants and one.weight not in graph.outputs
+        return held and self.reads[one.weight] == 1
+
+    def _placed(self, choices: dict[frozenset[Partition], Partition]) -> tuple[Array, int]:
+        """Returns the arrangement that fills units with dead contents, and how many these fill."""
+        ties = [pair for grid in self.grids for pair in grid.ties(choices[frozenset(grid.partitions)])]
+        units = self.labels.classes(extra=ties)
+        source = np.arange(self.labels.atom_count)
+        tied = np.unique(
+            np.concatenate([self.classes[cells].reshape(-1) for pair in ties for cells in pair] or [source[:0]])
+        )
+        chosen = self._chosen(tied, units)
+        filled = 0
+        for block in np.unique(self.blocks[tied]):
+            places = tied[self.blocks[tied] == block]
+            goes = np.isin(units[places], list(chosen))
+            dead = ~self.alive[places]
+            short = int((goes & ~dead).sum())
+            filled += int(goes.sum())
+            if not short:
+                continue
+            # The last of the dead contents that lie elsewhere fill up; all others keep their order.
+            taken = dead & goes
+            taken[np.flatnonzero(dead & ~goes)[-short:]] = True
+            source[places[goes]], source[places[~goes]] = places[taken], places[~taken]
+        return source, filled
+
+    def _chosen(self, tied: Array, units: Array) -> set[int]:
+        """Returns units that the dead contents of all blocks suffice for: dead ones first, then from the last."""
+        supply = Counter(self.blocks[tied[~self.alive[tied]]].tolist())
+        members: dict[int, list[int]] = {}
+        for place in tied.tolist():
+            members.setdefault(int(units[place]), []).append(place)
+        chosen = set()
+        for unit in sorted(members, key=lambda u: (bool(self.alive[members[u]].any()), -u)):
+            demand = Counter(self.blocks[members[unit]].tolist())
+            if all(supply[block] >= count for block, count in demand.items()):
+                supply.subtract(demand)
+                chosen.add(unit)
+        return chosen
+
+
+def _by_size(partition: Partition) -> tuple[int, Partition]:
+    return len(partition[0]), partition
