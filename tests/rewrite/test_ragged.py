@@ -103,6 +103,14 @@ def test_a_group_that_reads_nothing_goes_if_what_it_adds_can_be_folded():
     assert shapes(result.model)["w2"] == (5, 4, 1, 1)
 
 
+def test_a_group_that_reads_nothing_stays_where_its_result_does():
+    held = weights(w0=(12, 3, 1, 1), w1=(6, 4, 3, 3), b1=(6,))
+    held["w0"][[0, 4, 5, 6, 7, 10]] = 0
+    nodes = [node("Conv", "in w0", "x"), node("Conv", "x w1 b1", "out", group=3)]
+    result = proven(make_model(nodes, {"in": ("N", 3, 6, 6)}, {"out": ("N", 6, 4, 4)}, held))
+    assert (shapes(result.model)["w0"], shapes(result.model)["w1"]) == ((9, 3, 1, 1), (6, 3, 3, 3))
+
+
 def test_what_lies_at_the_same_positions_is_left_where_it_is():
     result = proven(grouped(2, 6, 4, [1, 7], [2, 6]))
     assert shapes(result.model)["w1"] == (6, 5, 3, 3)
