@@ -1,5 +1,5 @@
 """`python -m compress` is `compress`."""
 
-from compress.cli import main
+from compress.cli.guard import entry
 
-main()
+entry()

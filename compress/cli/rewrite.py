@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ def rewrite(
     exact: Exact = False,
     round_to: Annotated[int, typer.Option(help="Keep multiples of this many channels; 8 or 16 suit x86.")] = 1,
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of outputs.")] = 1e-5,
+    inputs: Annotated[Path | None, typer.Option(help=".npz of real inputs, by name, to compare on too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Remove dead channels from an ONNX file, with proof."""
@@ -27,7 +29,7 @@ def rewrite(
     if exact or epsilon is not None:
         given["epsilon"] = 0.0 if exact else epsilon
     with working("rewriting"):
-        result = rewrite_file(model, output, validate(given, RewriteSettings, "options"))
+        result = rewrite_file(model, output, validate(given, RewriteSettings, "options"), inputs=inputs)
     if as_json:
         print_json(result.to_dict())
         return
@@ -38,6 +40,8 @@ def rewrite(
     ]
     print_table(str(output), ("", "before", "after"), rows)
     proof = f"outputs within {result.max_abs_diff:.2g}" if result.proven else "not proven: the original is kept"
+    if result.samples is not None:
+        proof += f", within {result.samples_abs_diff:.2g} on {result.samples} samples"
     print_line(f"{result.channels_removed} channels removed, {proof}, {result.seconds:.1f} s")
     for note in result.notes:
         print_line(f"  {note}")

@@ -146,6 +146,8 @@ def _macs(graph: onnx.GraphProto, values: Values) -> tuple[int, list[str]]:
                 total += count(node, values)
             except _UnknownShapeError as error:
                 uncounted.append(f"{name}: shape of {error} is unknown")
+            except (IndexError, StopIteration, ValueError):
+                uncounted.append(f"{name}: its inputs do not fit it")
         elif node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             uncounted.append(f"{name}: no rule")
         elif any(inner.op_type in _COUNTERS for inner in _inner_nodes(node)):

@@ -6,21 +6,26 @@ that names the file, the reason and the next step.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.artifact import atomic_path, require_file, write_bytes
 from compress.errors import ModelFileError
+from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
 from compress.onnx_io.tensors import (
     all_nodes,
+    copy_fields,
     external_entry,
     graphs,
     is_external,
     load_external_data,
     point_to,
     require_external_data,
+    require_sound_tensors,
+    stored_bytes,
     tensors,
 )
 
@@ -29,10 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InputSpec",
+    "check_model",
     "input_shapes",
+    "message_bytes",
     "parse_model",
     "random_inputs",
     "read_model",
+    "require_sound",
     "session",
     "strip_metadata",
     "total_bytes",
@@ -60,16 +68,18 @@ def read_model(path: Path) -> onnx.ModelProto:
 
     Raises:
         ModelFileError: if the file is missing, a folder, empty, cut short, of another kind, larger than an ONNX file
-            can be, lacks its external data or points outside its folder, or is refused by the ONNX checker.
+            can be, lacks its external data or points outside its folder, holds tensors that are not what they say or
+            nodes that unfold without end, or is refused by the ONNX checker.
     """
     model = parse_model(_bytes(path), f"model {path}")
     external_bytes = require_external_data(model, path)
+    require_sound(model, f"model {path}")
     fits = path.stat().st_size + external_bytes <= _MESSAGE_LIMIT_BYTES
     if not fits:
-        _check(path, f"model {path}")
+        check_model(path, f"model {path}")
     load_external_data(model, path)
     if fits:
-        _check(model, f"model {path}")
+        check_model(model, f"model {path}")
     return model
 
 
@@ -101,6 +111,20 @@ def parse_model(data: bytes, what: str) -> onnx.ModelProto:
     raise ModelFileError(f"{what} {reason}", next_step="download or export it again")
 
 
+def require_sound(model: onnx.ModelProto, what: str) -> None:
+    """Checks what native code takes for granted, before it sees a model.
+
+    Args:
+        model: as parsed.
+        what: names it in messages.
+
+    Raises:
+        ModelFileError: if a tensor does not hold what its shape says, or something unfolds without end.
+    """
+    require_sound_tensors(model, what)
+    require_bounded(model, what)
+
+
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """Writes a model atomically; equal models give equal bytes.
 
@@ -114,25 +138,42 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
         MachineError: if the folder cannot be written or the disk is full.
         ModelFileError: if the model is too large even without its weights.
     """
-    large = [tensor for tensor in tensors(model) if len(tensor.raw_data) >= _EXTERNAL_TENSOR_BYTES]
-    if sum(len(tensor.raw_data) for tensor in large) < _MESSAGE_LIMIT_BYTES:
+    if message_bytes(model) < _MESSAGE_LIMIT_BYTES:
         write_bytes(path, _serialise(model, path))
         return
     weights = path.with_name(path.name + ".data")
-    held = [tensor.raw_data for tensor in large]
-    try:
-        with atomic_path(weights) as temporary, temporary.open("wb") as file:
-            for tensor, raw in zip(large, held, strict=True):
-                file.write(b"\0" * (-file.tell() % _ALIGNMENT_BYTES))
-                point_to(tensor, weights.name, file.tell(), len(raw))
-                file.write(raw)
-        data = _serialise(model, path)
-    finally:
-        for tensor, raw in zip(large, held, strict=True):
-            tensor.raw_data = raw
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
+    with atomic_path(weights) as temporary, temporary.open("wb") as file:
+        outside: list[onnx.TensorProto] = []
+        for tensor in model.graph.initializer:
+            if (stored_bytes(tensor) or 0) < _EXTERNAL_TENSOR_BYTES or not tensor.HasField("raw_data"):
+                outside.append(tensor)
+                continue
+            raw = tensor.raw_data
+            file.write(b"\0" * (-file.tell() % _ALIGNMENT_BYTES))
+            pointer = type(tensor)(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            point_to(pointer, weights.name, file.tell(), len(raw))
+            file.write(raw)
+            outside.append(pointer)
+        data = _serialise(_with_initializers(model, outside), path)
     write_bytes(path, data)
+
+
+def message_bytes(model: onnx.ModelProto) -> int:
+    """Returns the size of a model as one message, which for a large one is more than a message can be."""
+    stored = sum(stored_bytes(tensor) or 0 for tensor in model.graph.initializer if tensor.HasField("raw_data"))
+    if stored < _MESSAGE_LIMIT_BYTES // 2:
+        return int(model.ByteSize())
+    rest = [tensor for tensor in model.graph.initializer if not tensor.HasField("raw_data")]
+    return stored + int(_with_initializers(model, rest).ByteSize())
+
+
+def _with_initializers(model: onnx.ModelProto, initializers: Iterable[onnx.TensorProto]) -> onnx.ModelProto:
+    """Returns a copy with other initializers; those of the original are not copied: they may be too large for that."""
+    copy = type(model)()
+    copy_fields(model, copy, but=("graph",))
+    copy_fields(model.graph, copy.graph, but=("initializer",))
+    copy.graph.initializer.extend(initializers)
+    return copy
 
 
 def total_bytes(path: Path) -> int:
@@ -189,7 +230,16 @@ def _bytes(path: Path) -> bytes:
         raise ModelFileError(f"model {path} cannot be read ({error.strerror})", next_step="check its rights") from error
 
 
-def _check(model_or_path: onnx.ModelProto | Path, what: str) -> None:
+def check_model(model_or_path: onnx.ModelProto | Path, what: str) -> None:
+    """Runs the ONNX checker.
+
+    Args:
+        model_or_path: a model; a file, if it is too large for one message.
+        what: names it in messages.
+
+    Raises:
+        ModelFileError: with the checker's reason, if it refuses the model.
+    """
     import onnx
 
     try:

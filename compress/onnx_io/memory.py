@@ -80,10 +80,9 @@ def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
             if name in home:
                 last[home[name]] = max(last[home[name]], position)
         source = node.input[0] if node.input else ""
+        alone = readers[source] == 1 and source not in outputs and home.get(source) not in fed
         shares = source in home and node.output[0] not in outputs
-        shares &= node.op_type in _VIEWS or (
-            node.op_type in _IN_PLACE and readers[source] == 1 and source not in outputs and home[source] not in fed
-        )
+        shares &= node.op_type in _VIEWS or (node.op_type in _IN_PLACE and alone)
         for index, name in enumerate(node.output):
             if (
                 name

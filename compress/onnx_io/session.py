@@ -113,7 +113,12 @@ def input_shapes(
     for value in inputs:
         kind = value.type.WhichOneof("value")
         tensor = value.type.tensor_type
-        if kind != "tensor_type" or not tensor.HasField("shape") or tensor.elem_type == onnx.TensorProto.STRING:
+        if (
+            kind != "tensor_type"
+            or not tensor.HasField("shape")
+            or tensor.elem_type not in onnx.TensorProto.DataType.values()
+            or tensor.elem_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
+        ):
             raise ModelFileError(
                 f"input {value.name!r} cannot be fed",
                 got=_describe(value),

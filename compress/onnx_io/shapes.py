@@ -117,7 +117,7 @@ def infer_shapes(
     while True:
         try:
             graph = onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        except (onnx.shape_inference.InferenceError, MemoryError, RuntimeError, ValueError) as error:
             raise ModelFileError(
                 f"shapes contradict each other: {error}", next_step="export the network again"
             ) from error
@@ -153,7 +153,12 @@ def _skeleton(model: onnx.ModelProto, batch_size: int, sizes: Mapping[str, int] 
         value = graph.output.add()
         value.CopyFrom(output)
         value.type.tensor_type.ClearField("shape")
-    return onnx.inliner.inline_local_functions(skeleton) if skeleton.functions else skeleton
+    if not skeleton.functions:
+        return skeleton
+    try:
+        return onnx.inliner.inline_local_functions(skeleton)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise ModelFileError(f"its functions contradict each other: {error}", next_step="export it again") from error
 
 
 def _fold(skeleton: onnx.ModelProto, values: Values) -> bool:

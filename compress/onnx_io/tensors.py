@@ -11,6 +11,7 @@ from compress.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
+    from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -79,8 +80,6 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
     Raises:
         ModelFileError: if one is outside the folder, missing, cut short or larger than its shape.
     """
-    import onnx
-
     total = 0
     folder = path.parent.resolve()
     for tensor in tensors(model):
@@ -89,8 +88,13 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
         what = f"model {path}: tensor {tensor.name!r}"
         entry = external_entry(tensor)
         location = entry.get("location", "")
-        # Resolved, so that neither `..` nor a link leads out of the folder.
-        file = (folder / location).resolve() if "\0" not in location else None
+        try:
+            # Resolved, so that neither `..` nor a link leads out of the folder.
+            file = (folder / location).resolve()
+            exists = file.is_file()
+        except (OSError, ValueError):
+            # It is no name that a file could have.
+            file, exists = None, False
         if not location or file is None or Path(location).is_absolute() or not file.is_relative_to(folder):
             raise ModelFileError(
                 f"{what} names external data outside the model's folder",
@@ -98,7 +102,7 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
                 allowed="a relative path within it",
                 next_step="do not use this file, or save it again as one",
             )
-        if not file.is_file():
+        if not exists:
             raise ModelFileError(
                 f"{what} has its data in {location!r}, which is missing", next_step=f"put that file into {path.parent}"
             )
@@ -106,12 +110,12 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
         try:
             start = int(entry.get("offset", 0))
             length = int(entry.get("length", available - start))
-            item_bytes = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise ModelFileError(f"{what} has malformed external data", next_step="export it again") from error
-        # Four-bit types pack two elements into a byte.
-        expected = math.prod(tensor.dims) * item_bytes
-        if start < 0 or length < 0 or start + length > available or length > expected:
+        expected = stored_bytes(tensor)
+        if expected is None:
+            raise ModelFileError(f"{what} has no possible type and shape", next_step="export it again")
+        if start < 0 or length != expected or start + length > available:
             raise ModelFileError(
                 f"{what} wants bytes {start}…{start + length} of {location!r}",
                 got=f"{available} bytes for shape {list(tensor.dims)}",
@@ -119,6 +123,59 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
             )
         total += length
     return total
+
+
+def require_sound_tensors(model: onnx.ModelProto, what: str) -> None:
+    """Checks that each tensor inside the model holds as much data as its shape and element type ask for.
+
+    Args:
+        model: as parsed; external tensors are passed over.
+        what: names it in messages.
+
+    Raises:
+        ModelFileError: naming the first tensor that does not.
+    """
+    from onnx import numpy_helper
+
+    for tensor in tensors(model):
+        expected = None if is_external(tensor) else stored_bytes(tensor)
+        reason = None
+        if is_external(tensor):
+            continue
+        if expected is None:
+            reason = f"has no possible type and shape: element type {tensor.data_type}, shape {list(tensor.dims)}"
+        elif tensor.HasField("raw_data"):
+            found = len(tensor.raw_data)
+            reason = (
+                None if found == expected else f"holds {found} bytes, its shape {list(tensor.dims)} asks for {expected}"
+            )
+        else:
+            try:
+                numpy_helper.to_array(tensor)
+            except (ArithmeticError, KeyError, MemoryError, TypeError, ValueError) as error:
+                reason = f"cannot be read: {error}"
+        if reason is not None:
+            raise ModelFileError(f"{what}: tensor {tensor.name!r} {reason}", next_step="export it again")
+
+
+def stored_bytes(tensor: onnx.TensorProto) -> int | None:
+    """Returns how many bytes of raw data the shape of a tensor asks for; None if there is no such type or shape.
+
+    Reading what is stored would copy it.
+    """
+    import onnx
+
+    if any(size < 0 for size in tensor.dims) or tensor.data_type not in onnx.TensorProto.DataType.values():
+        return None
+    elements: int = math.prod(tensor.dims)
+    kind: str = onnx.TensorProto.DataType.Name(tensor.data_type)
+    if kind == "UNDEFINED":
+        return None
+    if kind.endswith(("INT4", "FLOAT4E2M1")):
+        return (elements + 1) // 2
+    if kind.endswith("INT2"):
+        return (elements + 3) // 4
+    return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def load_external_data(model: onnx.ModelProto, path: Path) -> None:
@@ -142,3 +199,14 @@ def point_to(tensor: onnx.TensorProto, location: str, start: int, length: int) -
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", str(start)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
+
+
+def copy_fields(source: Message, target: Message, but: tuple[str, ...]) -> None:
+    """Copies the fields of a message into an empty one, some left out: what is too large, or to be changed."""
+    for field, value in source.ListFields():
+        if field.name in but:
+            continue
+        if isinstance(value, str | bytes | int | float):
+            setattr(target, field.name, value)
+        else:
+            getattr(target, field.name).MergeFrom(value)

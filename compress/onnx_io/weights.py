@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.onnx_io.tensors import subgraphs
+from compress.onnx_io.tensors import copy_fields, subgraphs
 
 if TYPE_CHECKING:
     import onnx
-    from google.protobuf.message import Message  # type: ignore[import-untyped]
     from numpy.typing import NDArray
 
 # Tensors up to this many elements stay in the graph: shapes, indices and scales must be readable there.
@@ -37,9 +36,9 @@ def take_apart(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, NDArr
     # What a subgraph reads stays where it is: tools copy it into the subgraph.
     captured = {name for graph in subgraphs(model.graph.node) for node in graph.node for name in node.input}
     skeleton = type(model)()
-    _copy_fields(model, skeleton, but=("graph",))
+    copy_fields(model, skeleton, but=("graph",))
     graph = skeleton.graph
-    _copy_fields(model.graph, graph, but=("initializer", "node"))
+    copy_fields(model.graph, graph, but=("initializer", "node"))
     for tensor in model.graph.initializer:
         graph.initializer.append(tensor if tensor.name in captured else _emptied(tensor, tensor.name, weights))
     if any(_is_large_constant(node, captured) for node in model.graph.node):
@@ -103,17 +102,7 @@ def _is_large_constant(node: onnx.NodeProto, captured: set[str]) -> bool:
 
 def _emptied_node(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> onnx.NodeProto:
     emptied = type(node)()
-    _copy_fields(node, emptied, but=("attribute",))
+    copy_fields(node, emptied, but=("attribute",))
     value = node.attribute[0]
     emptied.attribute.add(name=value.name, type=value.type, t=_emptied(value.t, node.output[0], weights))
     return emptied
-
-
-def _copy_fields(source: Message, target: Message, but: tuple[str, ...]) -> None:
-    for field, value in source.ListFields():
-        if field.name in but:
-            continue
-        if isinstance(value, str | bytes | int | float):
-            setattr(target, field.name, value)
-        else:
-            getattr(target, field.name).MergeFrom(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from onnx import ModelProto
 
 from compress.channels.graph import Array
 from compress.channels.trace import Trace, trace
-from compress.errors import ModelFileError
+from compress.errors import CompressError, ModelFileError
 from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
 
@@ -24,9 +25,22 @@ def analyse(model: ModelProto, settings: RewriteSettings, weights: Mapping[str, 
     Raises:
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
-    try:
+    with analysing():
         graph = channel_graph(model, weights)
         return trace(graph, epsilon=settings.epsilon, round_to=settings.round_to, spread=True)
+
+
+@contextmanager
+def analysing() -> Iterator[None]:
+    """Turns what an analysis trips over into an error about the model: the rules take sound graphs for granted.
+
+    Raises:
+        ModelFileError: for any other exception.
+    """
+    try:
+        yield
+    except CompressError:
+        raise
     except Exception as error:
         raise ModelFileError(
             f"the model cannot be analysed: {type(error).__name__}: {error}", next_step="export it again"

@@ -10,13 +10,13 @@ from onnx import ModelProto
 
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Cost, onnx_cost
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.file import message_bytes, strip_metadata
 from compress.onnx_io.weights import put_together, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
-from compress.rewrite.proof import Proof, prove
+from compress.rewrite.proof import Judge, Proof
 from compress.rewrite.workpiece import Workpiece
 
 _ROUNDS = 20  # a model that still changes after so many rounds has found a fault in a pass
@@ -53,7 +53,7 @@ class Original:
     @cached_property
     def file_bytes(self) -> int:
         """The size of its file."""
-        return int(self.model.ByteSize())
+        return message_bytes(self.model)
 
     def workpiece(self) -> Workpiece:
         """Returns it as something for passes to work on."""
@@ -103,21 +103,24 @@ class Attempt:
         return self.grows if self.proof.holds else self.proof.reason
 
 
-def best_attempt(original: Original, chosen: Sequence[Pass]) -> Attempt:
+def best_attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attempt:
     """Runs the passes; where the result is not proven or is larger, leaves out the pass that is to blame."""
-    whole = _attempt(original, chosen)
+    whole = _attempt(original, chosen, judge)
     if whole.objection is None:
         return whole
+    if not whole.proof.comparable:
+        # Nothing else could be proven either.
+        return original.kept(f"the original is kept: {whole.objection}", whole.proof)
     # To leave out a pass that did nothing changes nothing.
     suspects = [one for one in chosen if one.name in whole.active]
     for blamed in reversed(suspects):
-        part = _attempt(original, [one for one in chosen if one is not blamed])
+        part = _attempt(original, [one for one in chosen if one is not blamed], judge)
         if part.objection is None and (part.notes or not whole.proof.holds):
             return replace(part, notes=[*part.notes, f"pass {blamed.name} left out: {whole.objection}"])
     while not whole.proof.holds and suspects:
         # Several are to blame, or one for what another has done: the last first.
         left_out = suspects.pop()
-        part = _attempt(original, chosen[: chosen.index(left_out)])
+        part = _attempt(original, chosen[: chosen.index(left_out)], judge)
         if part.objection is None and part.notes:
             return replace(part, notes=[*part.notes, f"passes from {left_out.name} on left out: {whole.objection}"])
     if whole.proof.holds:
@@ -125,7 +128,7 @@ def best_attempt(original: Original, chosen: Sequence[Pass]) -> Attempt:
     return original.kept(f"the original is kept: {whole.objection}", whole.proof)
 
 
-def _attempt(original: Original, chosen: Sequence[Pass]) -> Attempt:
+def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attempt:
     """Runs the passes and compares; a pass that fails proves nothing, and says why."""
     piece = original.workpiece()
     active: set[str] = set()
@@ -134,9 +137,9 @@ def _attempt(original: Original, chosen: Sequence[Pass]) -> Attempt:
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
     result = put_together(piece.skeleton, piece.weights)
-    proof = prove(original.model, result, tolerance=original.settings.tolerance)
+    proof = judge.prove(result)
     cost = onnx_cost(piece.skeleton) if notes else original.cost
-    attempt = Attempt(result, cost, result.ByteSize(), notes, proof, None, piece.trace, frozenset(active))
+    attempt = Attempt(result, cost, message_bytes(result), notes, proof, None, piece.trace, frozenset(active))
     return replace(attempt, grows=_growth(original, attempt) if proof.holds else None)
 
 

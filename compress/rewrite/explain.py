@@ -15,7 +15,7 @@ from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.onnx_io.file import read_model
 from compress.recipe import RewriteSettings
-from compress.rewrite.analysis import analyse
+from compress.rewrite.analysis import analyse, analysing
 from compress.rewrite.blocked import Blocked, blocked_channels
 
 
@@ -83,7 +83,11 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     """
     settings = settings or RewriteSettings()
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
-    known = analyse(original, settings)
+    with analysing():
+        return _explained(analyse(original, settings))
+
+
+def _explained(known: Trace) -> Explanation:
     kept = sweep(known)
     blocked: dict[str, list[Blocked]] = {}
     for row in blocked_channels(known):
@@ -122,7 +126,9 @@ def reason(row: Blocked) -> str:
 
 def _repeats(node: Node, axis: int, known: Trace) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Returns which rows of a weight, bias included, equal an earlier row. Shape: (O,)."""
-    weight = known.values[node.inputs[1]]
+    weight = known.full(node.inputs[1])
+    if weight is None:
+        return np.zeros(known.graph.shapes[node.inputs[1]][axis], dtype=bool)
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     bias = known.constant(node.input(2)) if node.input(2) else None
     if bias is not None and bias.size == rows.shape[0]:

@@ -1,22 +1,33 @@
-"""The proof of a rewrite: both models give the same outputs, on ordinary and on extreme inputs."""
+"""The proof of a rewrite: both models give the same outputs, on ordinary and on extreme inputs, and on the user's own.
+
+What a model computes is said by its graph, operator by operator. A runtime that fuses operators gives outputs of its
+own, and where large terms cancel it may differ from itself by more than the tolerance. So where two models differ, they
+are compared once more without fusions, and the runtime with itself: see `Judge._excuse`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import ModelProto
 
-from compress.onnx_io.session import random_inputs, session
+from compress.errors import DataError, ModelFileError
+from compress.onnx_io.file import check_model, message_bytes, write_model
+from compress.onnx_io.runtime import RemoteSession, RunError, borrowed_runtime
+from compress.rewrite.difference import Difference, difference
+from compress.rewrite.samples import Samples
+from compress.rewrite.trials import trials
 
-_MAGNITUDES = (1.0, 0.0, 100.0, 1e-3)
-# Sizes of free axes, and bounds of integer inputs (which may be indices): whatever of them the original takes.
-_SIZES = (64, 512, 16, 1)
-_BOUNDS = (1000, 100, 10, 2, 1)
-_SYMBOLS = 4  # so many named axes are also tried with a size of their own
+_PIPED_BYTES = 1 << 28  # larger models go to the runtime as files
+_DEATHS = 2  # so often may the original crash or hang on inputs of our own choosing
+# Both models bear the runtime's noise, so they may be twice as far apart as the original is from itself.
+_NOISES = 2
 
 
 @dataclass(frozen=True)
@@ -28,122 +39,193 @@ class Proof:
         max_abs_diff: the largest difference on inputs of ordinary magnitude (1 and below).
         max_rel_diff: the largest difference of any output, relative to the larger of 1 and its largest magnitude.
         reason: why it does not hold.
+        comparable: whether the original runs at all; where it does not, nothing can be proven of it.
+        runtime_rel_diff: where they agree only without the runtime's fusions: the largest relative difference between
+            the original and itself, with and without fusions, on those inputs. None where they agree with fusions.
+        samples: on how many samples of the user they were compared; None if there were none.
+        samples_abs_diff: the largest difference on these.
     """
 
     holds: bool
     max_abs_diff: float = 0.0
     max_rel_diff: float = 0.0
     reason: str | None = None
+    comparable: bool = True
+    runtime_rel_diff: float | None = None
+    samples: int | None = None
+    samples_abs_diff: float = 0.0
+
+    @property
+    def unfused(self) -> bool:
+        """Whether the models agree within the tolerance only without the runtime's fusions."""
+        return self.runtime_rel_diff is not None
 
 
-def prove(before: ModelProto, after: ModelProto, *, tolerance: float, seed: int = 0) -> Proof:
-    """Compares two models on random, zero, large and tiny inputs, and on several sizes of each free axis.
+class Judge:
+    """Proves results against one original. Both run in a process of their own: what crashes it is a finding.
 
     Args:
-        before: the original.
-        after: what is to be proven.
+        original: the model that is right by definition; not changed meanwhile.
         tolerance: largest difference, relative to the larger of 1 and the output's largest magnitude.
-        seed: of the inputs.
+        samples: real inputs; they are compared first.
+
+    Raises:
+        ModelFileError: if the original does not open.
     """
-    try:
-        onnx.checker.check_model(after)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        return Proof(False, reason=f"the checker refuses it: {str(error).splitlines()[0]}")
-    first = session(before.SerializeToString())
-    try:
-        second = session(after.SerializeToString())
-    except Exception as error:  # noqa: BLE001 - whatever the runtime says of our own result is the finding
-        return Proof(False, reason=f"the runtime refuses it: {error}")
-    largest_abs = largest_rel = 0.0
-    compared, refusal = 0, ""
-    for trial in _trials(before):
-        for bound in _BOUNDS:
-            inputs = _scaled(random_inputs(before, seed + trial.seed, **trial.shape, bound=bound), trial.magnitude)
-            expected = _run(first, inputs)
-            if not isinstance(expected, str):
-                break
-            refusal = expected
-        else:
-            # The original does not take these inputs either: nothing to compare.
-            continue
-        compared += 1
-        found = _run(second, inputs)
-        if isinstance(found, str):
-            return Proof(False, largest_abs, largest_rel, f"it fails where the original runs: {found}")
-        for name, a, b in zip([o.name for o in first.get_outputs()], expected, found, strict=True):
-            absolute, relative, reason = _difference(name, np.asarray(a), np.asarray(b))
-            if reason is not None or relative > tolerance:
-                reason = reason or f"output {name!r} differs by {relative:.3g} at {trial}"
-                return Proof(False, max(largest_abs, absolute), max(largest_rel, relative), reason)
-            largest_abs = max(largest_abs, absolute if trial.magnitude <= 1 else 0.0)
-            largest_rel = max(largest_rel, relative)
-    if not compared:
-        return Proof(False, reason=f"the original takes none of the inputs tried: {refusal}")
-    return Proof(True, largest_abs, largest_rel)
+
+    def __init__(self, original: ModelProto, tolerance: float, samples: Samples | None = None) -> None:
+        self._model = original
+        self._tolerance = tolerance
+        self._samples = samples
+        self._deaths = 0
+        self._proof = Proof(True)
+        self._sources: dict[int, bytes | Path] = {}
+        self._sessions: dict[tuple[int, bool], RemoteSession] = {}
+        with ExitStack() as stack:
+            self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="compress-")))
+            self._runtime = stack.enter_context(borrowed_runtime())
+            stack.callback(self._forget, 0)
+            self._sources[0] = _source(original, self._folder / "before.onnx")
+            self._session(0)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def prove(self, after: ModelProto, seed: int = 0) -> Proof:
+        """Compares on the samples, on random, zero, large and tiny inputs, and on several sizes of each free axis.
+
+        Args:
+            after: what is to be proven.
+            seed: of the inputs.
+
+        Raises:
+            DataError: if the original does not take the samples.
+        """
+        self._proof = Proof(True)
+        try:
+            self._sources[1] = _source(after, self._folder / "after.onnx")
+            check_model(self._sources[1] if isinstance(self._sources[1], Path) else after, "the result")
+            self._session(1)
+            self._compare_samples()
+            self._compare_trials(seed)
+        except ModelFileError as error:
+            return Proof(False, reason=str(error))
+        except _DisproofError as finding:
+            return replace(self._proof, holds=False, reason=str(finding))
+        finally:
+            self._forget(1)
+        return self._proof
+
+    def _compare_samples(self) -> None:
+        if self._samples is None:
+            return
+        samples, worst = self._samples, 0.0
+        for index, feeds in enumerate(samples.runs):
+            expected = self._run(0, feeds)
+            if isinstance(expected, RunError):
+                raise DataError(f"inputs: the model does not take run {index} of them: {expected}")
+            self._compare(feeds, expected, f"the samples of run {index}")
+            worst = max(worst, self._last.absolute)
+        self._proof = replace(self._proof, samples=samples.count, samples_abs_diff=worst)
+
+    def _compare_trials(self, seed: int) -> None:
+        compared, refusal = self._proof.samples is not None, "none is of a size that can be tried"
+        for trial in trials(self._model, seed):
+            for feeds in trial.feeds(self._model):
+                expected = self._run(0, feeds)
+                if not isinstance(expected, RunError):
+                    break
+                refusal = str(expected)
+                if expected.died:
+                    self._deaths += 1
+                    if self._deaths > _DEATHS:
+                        self._proof = replace(self._proof, comparable=False)
+                        raise _DisproofError(f"the original cannot be run: {refusal}")
+                    break
+            if isinstance(expected, RunError):
+                # The original does not take these inputs either: nothing to compare.
+                continue
+            compared = True
+            self._compare(feeds, expected, str(trial), ordinary=trial.ordinary)
+        if not compared:
+            self._proof = replace(self._proof, comparable=False)
+            raise _DisproofError(f"the original takes none of the inputs tried: {refusal}")
+
+    def _forget(self, index: int) -> None:
+        """Lets a model go; the runtime serves the next."""
+        for key in [key for key in self._sessions if key[0] == index]:
+            self._sessions.pop(key).close()
+
+    def _compare(
+        self, feeds: Mapping[str, np.ndarray], expected: Sequence[Any], where: str, ordinary: bool = True
+    ) -> None:
+        found = self._run(1, feeds)
+        if isinstance(found, RunError):
+            raise _DisproofError(f"it fails where the original runs: {found}")
+        self._last = apart = difference(self._session(0).outputs, expected, found)
+        if not apart.within(self._tolerance):
+            self._excuse(feeds, expected, apart, where)
+        proof = self._proof
+        self._proof = replace(
+            proof,
+            max_abs_diff=max(proof.max_abs_diff, apart.absolute if ordinary else 0.0),
+            max_rel_diff=max(proof.max_rel_diff, apart.relative),
+        )
+
+    def _excuse(self, feeds: Mapping[str, np.ndarray], expected: Sequence[Any], apart: Difference, where: str) -> None:
+        """Accepts a difference that is the runtime's own; raises otherwise.
+
+        Without fusions both models must agree within the tolerance, and with fusions they may be no further apart than
+        the runtime's noise accounts for, which the original shows: its outputs with fusions beside those without.
+        """
+        reason = apart.reason or f"output {apart.output!r} differs by {apart.relative:.3g} at {where}"
+        first, second = (self._run(index, feeds, optimized=False) for index in (0, 1))
+        if isinstance(first, RunError) or isinstance(second, RunError):
+            raise _DisproofError(reason)
+        names = self._session(0).outputs
+        noise, unfused = difference(names, first, expected), difference(names, first, second)
+        if not unfused.within(self._tolerance):
+            raise _DisproofError(reason)
+        if apart.reason or noise.reason or apart.relative > _NOISES * noise.relative:
+            raise _DisproofError(f"{reason}, of which the runtime's own fusions account for {noise.relative:.3g}")
+        largest = max(noise.relative, self._proof.runtime_rel_diff or 0.0)
+        self._proof = replace(self._proof, runtime_rel_diff=largest)
+
+    def _session(self, index: int, optimized: bool = True) -> RemoteSession:
+        key = (index, optimized)
+        if key not in self._sessions:
+            self._sessions[key] = self._runtime.open(self._sources[index], optimized=optimized)
+        return self._sessions[key]
+
+    def _run(self, index: int, feeds: Mapping[str, np.ndarray], optimized: bool = True) -> list[Any] | RunError:
+        try:
+            return self._session(index, optimized).run(feeds)
+        except RunError as error:
+            return error
+        except ModelFileError as error:
+            return RunError(str(error))
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """Inputs to compare on: magnitude of floats, sizes of free axes, and the seed of the draw."""
-
-    magnitude: float
-    shape: dict[str, Any]
-    seed: int
-
-    def __str__(self) -> str:
-        return f"inputs of magnitude {self.magnitude:g}, sizes {self.shape}"
+class _DisproofError(Exception):
+    """Why the models are not proven equal."""
 
 
-def _trials(model: ModelProto) -> Iterator[_Trial]:
-    """Yields every magnitude; every size of free axes; and, for named axes, sizes that differ from one another."""
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    axes = [
-        dim
-        for value in model.graph.input
-        if value.name not in initializers
-        for dim in value.type.tensor_type.shape.dim[1:]
-        if not dim.dim_value > 0
-    ]
-    symbols = list(dict.fromkeys(dim.dim_param for dim in axes if dim.dim_param))[:_SYMBOLS]
-    sizes = _SIZES if axes else _SIZES[:1]
-    for seed, magnitude in enumerate(_MAGNITUDES):
-        for size in sizes if magnitude in (0.0, 1.0) else sizes[:2]:
-            yield _Trial(magnitude, {"batch_size": 1 + seed % 2, "default": size}, seed)
-    for seed, size in enumerate(sizes if len(symbols) > 1 else (), start=len(_MAGNITUDES)):
-        apart = {symbol: size + index for index, symbol in enumerate(symbols)}
-        yield _Trial(1.0, {"batch_size": 2, "default": size, "sizes": apart}, seed)
-        for symbol in symbols:
-            yield _Trial(1.0, {"batch_size": 2, "default": size, "sizes": {symbol: 1}}, seed)
+def prove(
+    before: ModelProto, after: ModelProto, *, tolerance: float, seed: int = 0, samples: Samples | None = None
+) -> Proof:
+    """Compares two models; see `Judge`."""
+    with Judge(before, tolerance, samples) as judge:
+        return judge.prove(after, seed)
 
 
-def _scaled(inputs: dict[str, Any], magnitude: float) -> dict[str, Any]:
-    return {n: (x * x.dtype.type(magnitude) if x.dtype.kind == "f" else x) for n, x in inputs.items()}
-
-
-def _run(running: Any, inputs: dict[str, Any]) -> list[Any] | str:
-    try:
-        outputs: list[Any] = running.run(None, inputs)
-    except Exception as error:  # noqa: BLE001 - the runtime's errors have no base class; the text is passed on
-        return str(error).splitlines()[0]
-    return outputs
-
-
-def _difference(name: str, a: Any, b: Any) -> tuple[float, float, str | None]:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return 0.0, 0.0, f"output {name!r} has shape {b.shape} {b.dtype}, before {a.shape} {a.dtype}"
-    if a.dtype.kind in "iu" and a.dtype.itemsize == 1 and a.size:
-        # A quantized output: a rounding may fall to the other side.
-        steps = int(np.abs(a.astype(np.int64) - b).max())
-        return float(steps), 0.0, None if steps <= 1 else f"output {name!r} differs by {steps} steps"
-    if a.size == 0 or a.dtype.kind != "f":
-        return 0.0, 0.0, None if (a == b).all() else f"output {name!r} differs"
-    finite = np.isfinite(a)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return 0.0, 0.0, f"output {name!r} differs where it is not finite"
-    if not finite.any():
-        return 0.0, 0.0, None
-    x, y = a[finite].astype(np.float64), b[finite].astype(np.float64)
-    if not np.isfinite(y).all():
-        return 0.0, 0.0, f"output {name!r} is no longer finite"
-    absolute = float(np.abs(x - y).max())
-    return absolute, absolute / max(1.0, float(np.abs(x).max())), None
+def _source(model: ModelProto, path: Path) -> bytes | Path:
+    """Returns a model as bytes, or as a file if there are too many of them."""
+    if message_bytes(model) > _PIPED_BYTES:
+        write_model(model, path)
+        return path
+    data: bytes = model.SerializeToString()
+    return data

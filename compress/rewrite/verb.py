@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto
 
+from compress.channels.trace import Trace
 from compress.errors import ModelFileError
-from compress.onnx_io.file import read_model, write_model
+from compress.onnx_io.file import read_model, require_sound, write_model
+from compress.onnx_io.runtime import prepare_runtime
 from compress.recipe import RewriteSettings
+from compress.rewrite.analysis import analysing
 from compress.rewrite.attempts import Original, best_attempt
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.passes import passes
-from compress.rewrite.proof import Proof
+from compress.rewrite.proof import Judge, Proof
+from compress.rewrite.samples import samples_for
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class RewriteResult:
         file_bytes_before, file_bytes_after: sizes of the files.
         channels_removed: rows of weights that are gone.
         max_abs_diff: largest difference of outputs on ordinary inputs.
+        runtime_rel_diff: where the outputs agree only without the runtime's fusions: how far the runtime is from itself
+            on the original there, relative to the output's scale. None where they agree with them.
+        samples: how many samples of the user's the outputs were compared on; None if none were given.
+        samples_abs_diff: largest difference of outputs on these.
         seconds: analysis, rewriting and proof.
         proven: whether the outputs were compared and agree; if not, `notes` says why and `model` is the original.
         blocked: zeroed or constant channels that stay, and why.
@@ -46,6 +56,9 @@ class RewriteResult:
     max_abs_diff: float
     seconds: float
     proven: bool
+    runtime_rel_diff: float | None = None
+    samples: int | None = None
+    samples_abs_diff: float = 0.0
     blocked: list[Blocked] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -55,33 +68,51 @@ class RewriteResult:
         return values | {"blocked": [asdict(row) for row in self.blocked]}
 
 
-def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = None) -> RewriteResult:
+def rewrite(
+    model: ModelProto | Path | str,
+    settings: RewriteSettings | None = None,
+    *,
+    inputs: Mapping[str, np.ndarray] | Path | str | None = None,
+) -> RewriteResult:
     """Removes what no output needs from an ONNX model, exactly.
 
     Args:
         model: a model or a file; it is not changed.
         settings: see `RewriteSettings`.
+        inputs: real inputs to compare the outputs on, beside those that are drawn: arrays by the names of the model's
+            inputs, or an `.npz` file with them; see `compress.rewrite.samples`.
 
     Returns:
         The smallest model that could be proven equal.
 
     Raises:
         ModelFileError: if the file is not a model that ONNX Runtime loads.
+        DataError: if the real inputs do not fit the model.
     """
     settings = settings or RewriteSettings()
     start = time.perf_counter()
-    original = Original(read_model(Path(model)) if isinstance(model, Path | str) else model, settings)
-    chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
-    try:
-        known = original.trace
-    except ModelFileError as error:
-        # Nothing is known of it, so nothing can be taken from it.
-        best = original.kept(f"the original is kept: {error}", Proof(False, reason=str(error)))
-        blocked = []
+    # Its process starts while the file is read; the proof finds it ready.
+    prepare_runtime()
+    if isinstance(model, Path | str):
+        model = read_model(Path(model))
     else:
-        best = best_attempt(original, chosen)
-        blocked = blocked_channels(best.trace or known)
-    notes, proof = [*best.notes, *_no_longer_inputs(original.model, best.model)], best.proof
+        require_sound(model, "the model")
+    original = Original(model, settings)
+    given = None if inputs is None else samples_for(original.model, Path(inputs) if isinstance(inputs, str) else inputs)
+    chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
+    # What the runtime refuses is not worth an analysis.
+    with Judge(original.model, settings.tolerance, given) as judge:
+        try:
+            known = original.trace
+        except ModelFileError as error:
+            # Nothing is known of it, so nothing can be taken from it.
+            best = original.kept(f"the original is kept: {error}", Proof(False, reason=str(error)))
+            blocked = []
+        else:
+            best = best_attempt(original, chosen, judge)
+            blocked = _blocked(best.trace or known)
+    proof = best.proof
+    notes = [*best.notes, *_no_longer_inputs(original.model, best.model), *_of_the_runtime(proof)]
     before, after = original.cost, best.cost
     return RewriteResult(
         model=best.model,
@@ -95,16 +126,44 @@ def rewrite(model: ModelProto | Path | str, settings: RewriteSettings | None = N
         max_abs_diff=proof.max_abs_diff,
         seconds=time.perf_counter() - start,
         proven=proof.holds,
+        runtime_rel_diff=proof.runtime_rel_diff,
+        samples=proof.samples,
+        samples_abs_diff=proof.samples_abs_diff,
         blocked=blocked,
         notes=notes,
     )
 
 
-def rewrite_file(source: Path, target: Path, settings: RewriteSettings | None = None) -> RewriteResult:
+def rewrite_file(
+    source: Path,
+    target: Path,
+    settings: RewriteSettings | None = None,
+    *,
+    inputs: Mapping[str, np.ndarray] | Path | str | None = None,
+) -> RewriteResult:
     """Rewrites a file into another one, atomically. See `rewrite`."""
-    result = rewrite(source, settings)
+    result = rewrite(source, settings, inputs=inputs)
     write_model(result.model, target)
     return result
+
+
+def _blocked(known: Trace) -> list[Blocked]:
+    """Returns what stays and why; nothing where the analysis does not get that far, which the passes have told."""
+    try:
+        with analysing():
+            return blocked_channels(known)
+    except ModelFileError:
+        return []
+
+
+def _of_the_runtime(proof: Proof) -> list[str]:
+    """Says where a proof had to do without the runtime's fusions."""
+    if not proof.holds or proof.runtime_rel_diff is None:
+        return []
+    return [
+        "proven without the runtime's fusions: with them outputs differ by up to "
+        f"{proof.max_rel_diff:.2g} of their scale, the original from itself by {proof.runtime_rel_diff:.2g}"
+    ]
 
 
 def _no_longer_inputs(original: ModelProto, result: ModelProto) -> list[str]:

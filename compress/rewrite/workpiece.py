@@ -8,6 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from compress.channels.graph import Array
 from compress.channels.trace import Trace
@@ -53,12 +54,14 @@ class Workpiece:
 
     def apply(self, one: Pass) -> list[str]:
         """Runs a pass; returns what it has done, empty if nothing."""
-        if self._graph is None:
-            self._graph = _imported(self.skeleton, self.weights)
-        notes = one.run(self._graph, self.trace)
-        if notes:
-            self._known = None
-            self.skeleton, self.weights = _exported(self._graph, self._original)
+        # What graphsurgeon has to say would go to stdout, where results stand.
+        with G_LOGGER.suppress(G_LOGGER.CRITICAL):
+            if self._graph is None:
+                self._graph = _imported(self.skeleton, self.weights)
+            notes = one.run(self._graph, self.trace)
+            if notes:
+                self._known = None
+                self.skeleton, self.weights = _exported(self._graph, self._original)
         return notes
 
 

@@ -161,7 +161,7 @@ def test_a_tensor_that_lies_about_its_size_is_refused(tmp_path, dims, raw):
     tensor.dims.extend(dims)
     tensor.raw_data = raw
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ModelFileError, match="refused by the ONNX checker") as error:
+    with pytest.raises(ModelFileError, match=r"asks for|no possible type and shape") as error:
         read_model(tmp_path / "m.onnx")
     one_line(error)
 
@@ -187,12 +187,14 @@ def test_external_data_is_read_into_the_model(tmp_path):
         ({"offset": 8}, "do not belong together"),
         ({"offset": -8}, "do not belong together"),
         ({"length": 10**15}, "do not belong together"),
-        ({"length": 1024}, "refused by the ONNX checker"),
+        ({"length": 1024}, "do not belong together"),
         ({"offset": "zero"}, "malformed"),
         ({"location": "../w.bin"}, "outside the model's folder"),
         ({"location": "/etc/hostname"}, "outside the model's folder"),
         ({"location": ""}, "outside the model's folder"),
         ({"location": "a\0b"}, "outside the model's folder"),
+        ({"location": "x" * 5000}, "outside the model's folder"),
+        ({"location": "../no/such/file"}, "outside the model's folder"),
     ],
 )
 def test_wrong_external_data_is_refused(tmp_path, arguments, expected):
