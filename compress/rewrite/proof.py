@@ -68,12 +68,15 @@ class Judge:
         original: the model that is right by definition; not changed meanwhile.
         tolerance: largest difference, relative to the larger of 1 and the output's largest magnitude.
         samples: real inputs; they are compared first.
+        file: where the original was read from, if it was: a large one need not be written a second time then.
 
     Raises:
         ModelFileError: if the original does not open.
     """
 
-    def __init__(self, original: ModelProto, tolerance: float, samples: Samples | None = None) -> None:
+    def __init__(
+        self, original: ModelProto, tolerance: float, samples: Samples | None = None, file: Path | None = None
+    ) -> None:
         self._model = original
         self._tolerance = tolerance
         self._samples = samples
@@ -85,7 +88,7 @@ class Judge:
             self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="compress-")))
             self._runtime = stack.enter_context(borrowed_runtime())
             stack.callback(self._forget, 0)
-            self._sources[0] = _source(original, self._folder / "before.onnx")
+            self._sources[0] = _source(original, self._folder / "before.onnx", file)
             self._session(0)
             self._stack = stack.pop_all()
 
@@ -222,10 +225,11 @@ def prove(
         return judge.prove(after, seed)
 
 
-def _source(model: ModelProto, path: Path) -> bytes | Path:
-    """Returns a model as bytes, or as a file if there are too many of them."""
+def _source(model: ModelProto, path: Path, file: Path | None = None) -> bytes | Path:
+    """Returns a model as bytes, or as a file if there are too many of them: the one it is from, or a new one."""
     if message_bytes(model) > _PIPED_BYTES:
-        write_model(model, path)
-        return path
+        if file is None:
+            write_model(model, path)
+        return file or path
     data: bytes = model.SerializeToString()
     return data

@@ -93,6 +93,7 @@ def rewrite(
     start = time.perf_counter()
     # Its process starts while the file is read; the proof finds it ready.
     prepare_runtime()
+    file = Path(model) if isinstance(model, Path | str) else None
     if isinstance(model, Path | str):
         model = read_model(Path(model))
     else:
@@ -101,7 +102,7 @@ def rewrite(
     given = None if inputs is None else samples_for(original.model, Path(inputs) if isinstance(inputs, str) else inputs)
     chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
     # What the runtime refuses is not worth an analysis.
-    with Judge(original.model, settings.tolerance, given) as judge:
+    with Judge(original.model, settings.tolerance, given, file) as judge:
         try:
             known = original.trace
         except ModelFileError as error:

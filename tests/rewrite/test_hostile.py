@@ -271,7 +271,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_a_model_that_does_not_run_is_left_alone(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(runtime_module, "TIME_LIMIT_S", 2.0)
+    monkeypatch.setattr(runtime_module, "TIME_LIMIT_S", 1.0)
     monkeypatch.setattr(runtime_module, "_idle", [])
     found = ending(written(tmp_path, UNUSABLE[name]()))
     for idle in runtime_module._idle:
