@@ -25,6 +25,7 @@ class Node:
         attributes: plain Python values and arrays.
         domain: operator domain, ``""`` for ONNX's own.
         captured: outer tensors that a subgraph of this node (If, Loop, Scan) reads.
+        whole: first output of the node of the file that this one is a part of; ``""`` if it is that node itself.
     """
 
     operator: str
@@ -34,6 +35,7 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     domain: str = ""
     captured: tuple[str, ...] = ()
+    whole: str = ""
 
     @property
     def key(self) -> str:
@@ -59,6 +61,7 @@ class Graph:
         shapes: concrete shape by tensor name; a tensor whose shape is unknown is absent.
         dynamic: tensor name → for each axis, whether its size is an example for a symbolic one.
         opset: version of ONNX's own operators.
+        eager: whether the graph is a picture of code that stays as it is, and with it the sizes written there.
     """
 
     nodes: tuple[Node, ...]
@@ -68,6 +71,7 @@ class Graph:
     shapes: Mapping[str, Shape]
     dynamic: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
     opset: int = 18
+    eager: bool = False
 
     def is_dynamic(self, name: str, axis: int) -> bool:
         """Tells whether the size of an axis is only an example."""

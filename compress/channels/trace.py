@@ -79,6 +79,14 @@ class Trace:
         inner = (name for node in self.graph.nodes for name in (*node.inputs, *node.captured))
         return frozenset((*inner, *self.graph.outputs))
 
+    def producer(self, name: str) -> Node | None:
+        """Returns the node that computes a tensor; None for inputs and constants."""
+        return self._producers.get(name)
+
+    @cached_property
+    def _producers(self) -> dict[str, Node]:
+        return {name: node for node in self.graph.nodes for name in node.outputs if name}
+
     def integers(self, name: str) -> Array | None:
         """Returns the value of an integer tensor (a shape, an index), or None if it is not known."""
         if not name:

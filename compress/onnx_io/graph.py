@@ -24,6 +24,7 @@ from onnx import (
 
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.trace import known_values
+from compress.onnx_io.plain import plain_nodes
 
 # Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
 # last are small, for what is cropped to some length.
@@ -46,20 +47,24 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
     constants |= {
         tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name not in constants
     }
-    nodes = []
-    for index, node in enumerate(graph.node):
+    written = []
+    for node in graph.node:
         if node.op_type == "Constant" and not node.domain:
             value = constants[node.output[0]] if node.output[0] in constants else _constant_value(node)
             if value is not None:
                 constants[node.output[0]] = value
                 continue
-        nodes.append(_node(node, index))
+        written.append(node)
     inputs = tuple(value.name for value in graph.input if value.name not in constants)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     outputs = tuple(output.name for output in graph.output)
     known = {name: tuple(value.shape) for name, value in constants.items()}
-    raw = Graph(tuple(nodes), inputs, outputs, constants, known, {}, opset)
-    shapes, dynamic = _shapes(model, raw)
+    elsewhere = {name for node in written for name in _captured_by(node)} | set(outputs)
+    plain = list(plain_nodes(written, constants, elsewhere, opset))
+    nodes = tuple(_node(part.node, index, part.whole) for index, part in enumerate(plain))
+    raw = Graph(nodes, inputs, outputs, constants, known, {}, opset)
+    stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
+    shapes, dynamic = _shapes(model, [*stored, *(node for part in plain for node in part.shaped)], raw)
     shaped = dataclasses.replace(raw, shapes=shapes | known, dynamic=dynamic)
     return _folded(shaped)
 
@@ -95,31 +100,32 @@ def _inlined(model: ModelProto) -> ModelProto:
     return inliner.inline_local_functions(model)
 
 
-def _node(node: NodeProto, index: int) -> Node:
+def _node(node: NodeProto, index: int, whole: str) -> Node:
     attributes: dict[str, Any] = {}
-    captured: list[str] = []
     for attribute in node.attribute:
-        if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
-            for subgraph in (attribute.g, *attribute.graphs):
-                captured += _captured(subgraph)
-        elif attribute.type == AttributeProto.TENSOR:
+        if attribute.type == AttributeProto.TENSOR:
             attributes[attribute.name] = numpy_helper.to_array(attribute.t)
-        else:
+        elif attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
             attributes[attribute.name] = helper.get_attribute_value(attribute)
     domain = "" if node.domain == "ai.onnx" else node.domain
     name = node.name or f"{node.op_type}_{index}"
-    return Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes, domain, tuple(captured))
+    captured = tuple(_captured_by(node))
+    return Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes, domain, captured, whole)
+
+
+def _captured_by(node: NodeProto) -> list[str]:
+    """Returns the names that the subgraphs of a node read from outside."""
+    subgraphs = (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs))
+    return [name for graph in subgraphs for name in _captured(graph)]
 
 
 def _captured(graph: GraphProto) -> list[str]:
     """Returns the names that a subgraph reads and does not define."""
     defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    defined |= {tensor.values.name for tensor in graph.sparse_initializer}
     read: list[str] = [output.name for output in graph.output]
     for node in graph.node:
-        read += [name for name in node.input if name]
-        for attribute in node.attribute:
-            for subgraph in (attribute.g, *attribute.graphs):
-                read += _captured(subgraph)
+        read += [name for name in node.input if name] + _captured_by(node)
         defined |= set(node.output)
     return [name for name in dict.fromkeys(read) if name not in defined]
 
@@ -136,8 +142,10 @@ def _constant_value(node: NodeProto) -> Array | None:
     return None
 
 
-def _shapes(model: ModelProto, graph: Graph) -> tuple[dict[str, Shape], dict[str, tuple[bool, ...]]]:
-    skeleton = _without_weights(model)
+def _shapes(
+    model: ModelProto, nodes: list[NodeProto], graph: Graph
+) -> tuple[dict[str, Shape], dict[str, tuple[bool, ...]]]:
+    skeleton = _without_weights(model, nodes)
     if not any(_is_free(dim) for value in skeleton.graph.input for dim in value.type.tensor_type.shape.dim):
         return _infer(skeleton, graph, _EXAMPLES[0], apart=0), {}
     # Symbols of different names may differ, unless the network does not stand that.
@@ -163,12 +171,12 @@ def _is_free(dim: TensorShapeProto.Dimension) -> bool:
     return not dim.HasField("dim_value") or dim.dim_value <= 0
 
 
-def _without_weights(model: ModelProto) -> ModelProto:
+def _without_weights(model: ModelProto, nodes: list[NodeProto]) -> ModelProto:
     skeleton = ModelProto(ir_version=max(model.ir_version, 4))
     skeleton.opset_import.extend(model.opset_import)
     graph = skeleton.graph
     graph.name = "skeleton"
-    graph.node.extend(model.graph.node)
+    graph.node.extend(nodes)
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
     declared = {value.name for value in graph.input}

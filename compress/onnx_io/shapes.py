@@ -7,13 +7,15 @@ compute many. With every input's size given these are constants, so they are com
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from compress.errors import ModelFileError
+from compress.onnx_io.plain import plain_nodes
 from compress.onnx_io.session import input_shapes
+from compress.onnx_io.tensors import subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -116,11 +118,13 @@ def infer_shapes(
     weights = {tensor.name for tensor in model.graph.initializer}
     while True:
         try:
-            graph = onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
+            graph = onnx.shape_inference.infer_shapes(_in_plain_terms(skeleton, weights), data_prop=True).graph
         except (onnx.shape_inference.InferenceError, MemoryError, RuntimeError, ValueError) as error:
             raise ModelFileError(
                 f"shapes contradict each other: {error}", next_step="export the network again"
             ) from error
+        del graph.node[:]
+        graph.node.extend(skeleton.graph.node)
         values = Values(graph, weights)
         outputs = [name for node in graph.node for name in node.output if name]
         if all(values.constant(name) or values.size_bytes(name) is not None for name in outputs):
@@ -159,6 +163,38 @@ def _skeleton(model: onnx.ModelProto, batch_size: int, sizes: Mapping[str, int] 
         return onnx.inliner.inline_local_functions(skeleton)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ModelFileError(f"its functions contradict each other: {error}", next_step="export it again") from error
+
+
+def _in_plain_terms(skeleton: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
+    """Returns a copy in whose place of foreign operators stand ONNX's own, of the same shapes."""
+    import onnx
+    from onnx import numpy_helper
+
+    plain = onnx.ModelProto()
+    plain.CopyFrom(skeleton)
+    graph = skeleton.graph
+    # Of large weights, which stand as inputs, shapes are all that is read.
+    constants = {name: np.broadcast_to(np.float32(0), size) for name, size in _sizes(graph) if name in weights}
+    constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants |= {
+        node.output[0]: numpy_helper.to_array(attribute.t)
+        for node in graph.node
+        for attribute in node.attribute
+        if node.op_type == "Constant" and attribute.name == "value"
+    }
+    read = {value.name for value in graph.output} | {
+        name for inner in subgraphs(graph.node) for node in inner.node for name in node.input
+    }
+    opset = next((entry.version for entry in skeleton.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    del plain.graph.node[:]
+    for part in plain_nodes(graph.node, constants, read, opset):
+        plain.graph.node.extend(part.shaped)
+    return plain
+
+
+def _sizes(graph: onnx.GraphProto) -> Iterator[tuple[str, Shape]]:
+    for value in graph.input:
+        yield value.name, tuple(max(dim.dim_value, 0) for dim in value.type.tensor_type.shape.dim)
 
 
 def _fold(skeleton: onnx.ModelProto, values: Values) -> bool:

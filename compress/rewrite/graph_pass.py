@@ -41,8 +41,8 @@ def producers(graph: gs.Graph) -> dict[str, gs.Node]:
 
 
 def origin(nodes: dict[str, gs.Node], node: Node) -> gs.Node:
-    """Returns the node of `producers` that a node of the trace stands for; its first outputs may be absent."""
-    return nodes[next(name for name in node.outputs if name)]
+    """Returns the node of `producers` that a node of the trace stands for or is a part of."""
+    return nodes[node.whole or next(name for name in node.outputs if name)]
 
 
 def fresh_name(graph: gs.Graph, wanted: str) -> str:

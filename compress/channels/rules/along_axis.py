@@ -103,7 +103,8 @@ class AlongAxis(Rule):
                     cut = tuple(a for a in range(len(after)) if a != axis and before[a] != after[a])
                     part = np.asarray(demand.any(axis=cut, keepdims=True)) if cut else demand
                     part = part if part.shape[axis] == 1 else part.take(range(start, stop), axis)
-                    trace.need(segment.source, _scatter(part, segment, axis, trace))
+                    size = before[axis]
+                    trace.need(segment.source, scatter(part, segment.positions, axis, size))
                 start = stop
 
     def _join(self, segments: list[Segment], axis: int, node: Node, trace: Trace) -> Factors:
@@ -170,16 +171,13 @@ def _concatenate(parts: list[Array | None], sizes: list[int], axis: int, dtype: 
     return np.concatenate(shaped, axis=axis).astype(dtype)
 
 
-def _scatter(part: Array, segment: Segment, axis: int, trace: Trace) -> Array:
-    """Returns the needed cells of a segment's source, given those of the segment."""
-    size = trace.graph.shapes[segment.source or ""][axis]
+def scatter(part: Array, positions: Array, axis: int, size: int) -> Array:
+    """Returns the needed cells of a tensor of `size` along `axis`, given those that were picked of it."""
     target = [size if a == axis else n for a, n in enumerate(part.shape)]
     cells = np.zeros(target, dtype=bool)
-    picked = [segment.positions.size if a == axis else n for a, n in enumerate(target)]
+    picked = [positions.size if a == axis else n for a, n in enumerate(target)]
     # A view with the axis in front: positions may repeat, so they are added one by one.
-    np.logical_or.at(
-        np.moveaxis(cells, axis, 0), segment.positions, np.moveaxis(np.broadcast_to(part, picked), axis, 0)
-    )
+    np.logical_or.at(np.moveaxis(cells, axis, 0), positions, np.moveaxis(np.broadcast_to(part, picked), axis, 0))
     return cells
 
 
@@ -220,3 +218,46 @@ class Splitting(AlongAxis):
             return None
         sizes = [trace.graph.shapes[name][axis] for name in node.outputs] if given is None else given
         return np.cumsum([0, *as_array(sizes)])
+
+
+@rule("SplitToSequence")
+class SequenceSplitting(Splitting):
+    """Cuts a tensor into parts of sizes of their own, or of one size of which the last part may fall short.
+
+    The parts are the outputs, as far as they are read. One size for all follows the channels in code that says
+    ``x.chunk(n)``, as long as each part loses the same; sizes of their own stand in the code as they are.
+    """
+
+    def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
+        axis, bounds = self._axis_and_bounds(node, trace)
+        parts = [] if bounds is None else list(pairwise(bounds))[: len(node.outputs)]
+        return (axis, [[Segment(node.input(0), np.arange(a, b))] for a, b in parts]) if parts else None
+
+    def label(self, node: Node, trace: Trace) -> None:
+        super().label(node, trace)
+        axis, bounds = self._axis_and_bounds(node, trace)
+        if bounds is None or not trace.graph.eager:
+            return
+        sizes = set(np.diff(bounds).tolist())
+        if len(sizes) > 1 or np.ndim(trace.integers(node.input(1))):
+            trace.labels.pin_axes(node.input(0), (axis,), node, "it is split by numbers that stand in forward()")
+        elif trace.labels.of(node.input(0)):
+            atoms = trace.labels.axis(node.input(0), axis, node).reshape(-1, sizes.pop())
+            trace.labels.unify(atoms, atoms[:1], node)
+
+    def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
+        axis, bounds = self._axis_and_bounds(node, trace)
+        mask = kept.mask(node.input(0), axis)
+        if bounds is None or mask.all():
+            return None
+        return NodeEdit(inputs={1: as_array([mask[a:b].sum() for a, b in pairwise(bounds)])})
+
+    def _axis_and_bounds(self, node: Node, trace: Trace) -> tuple[int, Array | None]:
+        shape, sizes = trace.graph.shapes[node.input(0)], trace.integers(node.input(1))
+        axis = int(node.attributes.get("axis", 0)) % len(shape)
+        if node.input(1) and (sizes is None or trace.graph.is_dynamic(node.input(0), axis)):
+            return axis, None
+        if sizes is not None and sizes.ndim:
+            return axis, np.cumsum([0, *as_array(sizes)])
+        step = 1 if sizes is None else int(sizes)
+        return axis, np.asarray([*range(0, shape[axis], step), shape[axis]])

@@ -10,12 +10,14 @@ from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import as_factors, coverage
 from compress.channels.rules import rule
-from compress.channels.rules.along_axis import AlongAxis, Segment
+from compress.channels.rules.along_axis import AlongAxis, Segment, scatter
 from compress.channels.rules.base import NodeEdit, Rule
 
 if TYPE_CHECKING:
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
+
+_FAR = 2**31
 
 
 @rule("Slice")
@@ -49,8 +51,8 @@ class Slicing(AlongAxis):
             trace.labels.pin_axes(x, axes, node, "where it is sliced is not known before it runs")
         for axis, positions in (self._ranges(node, trace) or {}).items():
             whole = len(positions) == trace.graph.shapes[x][axis]
-            if positions.step != 1 and len(positions) > 1:
-                trace.labels.pin_axes(x, (axis,), node, "it is sliced with a step")
+            if positions.step not in (1, -1) and len(positions) > 1:
+                self._tie_periods(positions, axis, node, trace)
             elif trace.graph.is_dynamic(x, axis) and not whole:
                 trace.labels.pin_axes(x, (axis,), node, "it is sliced, and its size is a symbolic one")
 
@@ -64,14 +66,25 @@ class Slicing(AlongAxis):
         for index, positions in enumerate(self._ranges(node, trace).values()):
             mask = kept.mask(x, int(axes[index]))
             # The other axes keep their bounds as they are written: these may hold for any size.
-            if mask.all() or len(positions) == len(mask):
+            if mask.all() or positions == range(len(mask)):
                 continue
             moved[index] = True
-            starts[index] = mask[: positions.start].sum()
-            ends[index] = starts[index] + mask[positions.start : positions.stop].sum()
+            picked = (np.cumsum(mask) - 1)[[position for position in positions if mask[position]]]
+            starts[index] = picked[0]
+            # Before the first position stands nothing that could be written as an end, but any far negative number can.
+            ends[index] = picked[-1] + positions.step if picked[-1] + positions.step >= 0 else -_FAR
         if trace.graph.opset < 10:
             return NodeEdit(attributes={"starts": starts.tolist(), "ends": ends.tolist()}) if moved.any() else None
         return NodeEdit.joined(kept.override(node, 1, moved, starts), kept.override(node, 2, moved, ends))
+
+    def _tie_periods(self, positions: range, axis: int, node: Node, trace: Trace) -> None:
+        """Lets only whole periods go, so that the same step picks the same of what remains."""
+        x, size, step = node.input(0), trace.graph.shapes[node.input(0)][axis], positions.step
+        if step < 0 or size % step or positions.start >= step or len(positions) != size // step:
+            trace.labels.pin_axes(x, (axis,), node, "it is sliced with a step that does not go through all of it")
+        elif trace.labels.of(x):
+            periods = trace.labels.axis(x, axis, node).reshape(-1, step)
+            trace.labels.unify(periods, periods[:, :1], node)
 
     def _bounds(self, node: Node, trace: Trace) -> tuple[Array, Array, Array, Array] | None:
         """Returns starts, ends, axes and steps, as they are written; None if they are not known."""
@@ -103,27 +116,35 @@ class Slicing(AlongAxis):
 
 @rule("Gather")
 class Gathering(Rule):
-    """Picks positions by index along an axis; a scalar index drops the axis."""
+    """Picks positions by index along an axis; a scalar index drops the axis.
+
+    Channels can be picked by a list of indices, or by one, if these are known: in any order, some of them repeatedly.
+    """
 
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)
         axis = self._axis(node, trace)
-        index = self._index(node, trace)
+        index_rank = len(trace.graph.shapes[node.input(1)])
         for factor in labels.of(node.input(1)):
             labels.pin(factor, node, "it is an index")
-        rank_index = len(trace.graph.shapes[node.input(1)])
-        kept = []
+        index, positions = self._index(node, trace), self._positions(node, trace)
+        reason = "positions are picked by index"
+        factors = []
         for factor in labels.of(x):
             if axis not in coverage(factor):
-                kept.append(self._moved(factor, axis, rank_index))
+                factors.append(self._moved(factor, axis, index_rank))
                 continue
-            reason = "positions are picked by index"
             if index is None:
                 labels.pin(factor, node, reason)
-            else:
+                continue
+            picked = factor.take(index, axis=axis)
+            if positions is None or (positions.size == 1 and coverage(picked) and labels.spread):
                 labels.hold(factor, (axis,), node, reason)
-                kept.append(factor.take(index, axis=axis))
-        labels.factors[node.outputs[0]] = as_factors(*kept)
+            elif positions.size == 1:
+                # An axis of size 1 carries no label, so nothing else would keep its one position.
+                labels.pin(picked, node, "it is the only one that the operator picks")
+            factors.append(picked)
+        labels.factors[node.outputs[0]] = as_factors(*factors)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         axis = self._axis(node, trace)
@@ -141,28 +162,34 @@ class Gathering(Rule):
         store(node.outputs[0], result, trace, example=any(name in trace.examples for name in names), fixed=fixed)
 
     def need(self, node: Node, trace: Trace) -> None:
-        axis = self._axis(node, trace)
-        rank_index = len(trace.graph.shapes[node.input(1)])
-        cells, index = trace.demand(node.outputs[0]), self._index(node, trace)
-        picked = tuple(range(axis, axis + rank_index))
+        axis, index = self._axis(node, trace), self._index(node, trace)
+        index_rank = len(trace.graph.shapes[node.input(1)])
+        cells = trace.demand(node.outputs[0])
+        picked = tuple(range(axis, axis + index_rank))
         if index is None:
-            cells = np.asarray(cells.any(axis=picked)) if picked else cells
-            trace.need(node.input(0), np.expand_dims(cells, axis))
+            cells = np.expand_dims(np.asarray(cells.any(axis=picked)) if picked else cells, axis)
         else:
-            beside = cells.shape[:axis], cells.shape[axis + rank_index :]
-            cells = np.broadcast_to(cells, (*beside[0], *index.shape, *beside[1]))
-            cells = np.moveaxis(cells.reshape((*beside[0], index.size, *beside[1])), axis, 0)
-            used = np.zeros((trace.graph.shapes[node.input(0)][axis], *cells.shape[1:]), dtype=bool)
-            np.logical_or.at(used, index.reshape(-1), cells)
-            trace.need(node.input(0), np.moveaxis(used, 0, axis))
-        trace.need(node.input(1), np.ones((1,) * rank_index, dtype=bool))
+            before, after = cells.shape[:axis], cells.shape[axis + index_rank :]
+            cells = np.broadcast_to(cells, (*before, *index.shape, *after)).reshape((*before, index.size, *after))
+            cells = scatter(cells, index.reshape(-1), axis, trace.graph.shapes[node.input(0)][axis])
+        trace.need(node.input(0), cells)
+        trace.need(node.input(1), np.ones((1,) * index_rank, dtype=bool))
+
+    def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
+        axis, positions = self._axis(node, trace), self._positions(node, trace)
+        mask = kept.mask(node.input(0), axis)
+        if positions is None or mask.all():
+            return None
+        index = (np.cumsum(mask) - 1)[positions[mask[positions]]]
+        scalar = not trace.graph.shapes[node.input(1)]
+        return NodeEdit(inputs={1: index.reshape(() if scalar else -1).astype(np.int64)})
 
     def _axis(self, node: Node, trace: Trace) -> int:
         return int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])
 
     def _index(self, node: Node, trace: Trace) -> Array | None:
         """Returns the positions that are picked, counted from the start; None if they are not known."""
-        index = trace.constant(node.input(1))
+        index = trace.integers(node.input(1))
         if (
             index is None
             or node.input(1) in trace.examples
@@ -172,6 +199,11 @@ class Gathering(Rule):
         size = trace.graph.shapes[node.input(0)][self._axis(node, trace)]
         full = np.broadcast_to(index, trace.graph.shapes[node.input(1)]).astype(np.int64)
         return np.asarray(np.where(full < 0, full + size, full))
+
+    def _positions(self, node: Node, trace: Trace) -> Array | None:
+        """Returns the positions that are picked, if they are a list that can follow what remains; else None."""
+        index = self._index(node, trace)
+        return None if index is None or index.ndim > 1 else index.reshape(-1)
 
     def _moved(self, factor: Array, axis: int, rank_index: int) -> Array:
         return factor.reshape(factor.shape[:axis] + (1,) * rank_index + factor.shape[axis + 1 :])

@@ -64,40 +64,32 @@ class QuantizeLinear(Quantized):
     """Y = saturate(round(X / scale) + zero point), halves to the even neighbour."""
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        x, kind = trace.full(node.input(0)), _integers(node, trace)
+        x, kind = trace.values.get(node.input(0)), _integers(node, trace)
         if x is not None and kind is not None and not _obstacle(node, trace):
             levels = _levels(x, node, trace)
-            if levels is not None and not np.isnan(levels).any():
-                store(node.outputs[0], levels.astype(kind), trace)
+            if levels is not None:
+                # Integers have no NaN: where only some are known, they are held as numbers.
+                store(node.outputs[0], levels if np.isnan(levels).any() else levels.astype(kind), trace)
 
 
 @rule("DequantizeLinear")
 class DequantizeLinear(Quantized):
     """Y = (X − zero point) · scale.
 
-    Behind a QuantizeLinear a channel is known to be zero where the quantizer's input is a constant that rounds to the
-    zero point; integers themselves have no NaN to say "unknown". Other constants are not claimed there: a bias in
-    integers cannot take them, and a float addition would take the layer out of integer arithmetic.
+    Of integers that are known in part only zeros are claimed: a bias in integers cannot take another constant, and a
+    float addition would take the layer out of integer arithmetic.
     """
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         if _obstacle(node, trace) or not trace.graph.constants.keys() <= trace.values.keys():
             # Where constants are left out, what follows from integers is to be stored; weights stay integers.
             return
-        stored = trace.full(node.input(0))
-        if stored is not None:
-            value = self._value(stored.astype(np.float64), node, trace)
-            if value is not None:
-                store(node.outputs[0], value, trace)
+        levels = trace.values.get(node.input(0))
+        value = None if levels is None else self._value(levels.astype(np.float64), node, trace)
+        if levels is None or value is None:
             return
-        source = next((other for other in trace.graph.nodes if node.input(0) in other.outputs), None)
-        if source is None or source.operator != "QuantizeLinear" or _obstacle(source, trace):
-            return
-        x = trace.values.get(source.input(0))
-        levels = None if x is None else _levels(x, source, trace)
-        value = None if levels is None else self._value(levels, node, trace)
-        if value is not None:
-            store(node.outputs[0], np.where(value == 0, value, np.asarray(np.nan, value.dtype)), trace)
+        partly = levels.dtype.kind == "f" and np.isnan(levels).any()
+        store(node.outputs[0], np.where(partly & (value != 0), np.asarray(np.nan, value.dtype), value), trace)
 
     def _value(self, levels: Array, node: Node, trace: Trace) -> Array | None:
         """Returns the numbers that integers (as float64, NaN: unknown) stand for; None if the scale is not known."""

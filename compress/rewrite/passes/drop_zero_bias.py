@@ -23,7 +23,7 @@ class DropZeroBias(Pass):
         nodes = producers(graph)
         dropped = 0
         for node in trace.graph.nodes:
-            if node.domain or trace.graph.opset < _SINCE.get(node.operator, trace.graph.opset + 1):
+            if node.domain or node.whole or trace.graph.opset < _SINCE.get(node.operator, trace.graph.opset + 1):
                 continue
             bias = trace.constant(node.input(2)) if node.input(2) else None
             if bias is not None and not bias.any():

@@ -25,7 +25,7 @@ class KnownOperands(Pass):
         nodes = producers(graph)
         replaced = bypassed = 0
         for node in trace.graph.nodes:
-            if not isinstance(trace.rule(node), Elementwise) or len(node.inputs) < 2:
+            if node.whole or not isinstance(trace.rule(node), Elementwise) or len(node.inputs) < 2:
                 continue
             target = origin(nodes, node)
             for index, name in enumerate(node.inputs):

@@ -27,7 +27,7 @@ class PadNotConcat(Pass):
         nodes = producers(graph)
         replaced = 0
         for node in trace.graph.nodes:
-            if node.operator != "Concat" or node.domain or trace.graph.opset < _PAD_WITH_INPUTS:
+            if node.operator != "Concat" or node.domain or node.whole or trace.graph.opset < _PAD_WITH_INPUTS:
                 continue
             replaced += _replace(graph, origin(nodes, node), node, trace)
         return [f"{replaced} Concat with constants became Pad"] if replaced else []
