@@ -24,6 +24,7 @@ _STEERING: dict[str, tuple[int, ...]] = {
     **_QUANTIZERS,
     "QLinearConv": (1, 2, 4, 5, 6, 7),
     "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+    "QGemm": (1, 2, 4, 5, 7, 8),
     "Clip": (1, 2),
     "Pad": (1, 2, 3),
     "Resize": (1, 2, 3),
@@ -38,6 +39,7 @@ _INTEGER_WEIGHTS: dict[str, tuple[int, ...]] = {
     "QLinearMatMul": (0, 3),
     "ConvInteger": (1,),
     "MatMulInteger": (0, 1),
+    "QGemm": (3, 6),
 }
 # These multiply and accumulate, by amounts that no rule here knows.
 _UNKNOWN_COST = {"Attention", "DeformConv", "DFT", "STFT"}
@@ -220,9 +222,11 @@ _COUNTERS: dict[str, Callable[[onnx.NodeProto, Values], int]] = {
     "ConvTranspose": _transposed_convolution,
     "Gemm": _product,
     "MatMul": _product,
+    "FusedGemm": _product,
     "FusedMatMul": _product,
     "MatMulInteger": _product,
     "QLinearMatMul": _product,
+    "QGemm": _product,
     "LSTM": _recurrent,
     "GRU": _recurrent,
     "RNN": _recurrent,

@@ -161,7 +161,7 @@ class _Chain:
 
     def activation(self, operator: str, attributes: Mapping[str, float]) -> None:
         if operator in ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip", "HardSigmoid", "Elu"):
-            self.then(operator, [self.last], **attributes)
+            self.then(operator, [self.last], "", **attributes)
         elif operator:
             self.complete = False
 

@@ -116,7 +116,8 @@ class Sequences:
     def _split(self, node: NodeProto) -> _Part:
         """Returns a split with an output for each tensor, and slices that have their shapes."""
         sizes, names = self._sizes(node), self._held[node.output[0]].names
-        bounds = np.arange(len(names) + 1) * sizes if sizes is None or not sizes.ndim else np.cumsum([0, *sizes])
+        step = np.asarray(1) if sizes is None else sizes
+        bounds = np.cumsum([0, *step]) if step.ndim else np.arange(len(names) + 1) * step
         axis = _attribute(node, "axis", 0)
         slices = []
         for name, start, end in zip(names, bounds, bounds[1:], strict=False):

@@ -47,12 +47,18 @@ def origin(nodes: dict[str, gs.Node], node: Node) -> gs.Node:
 
 def fresh_name(graph: gs.Graph, wanted: str) -> str:
     """Returns a tensor name that the graph does not use yet."""
-    names = set(graph.tensors())
+    names = _names(graph)
     candidate, count = wanted, 0
     while candidate in names:
         count += 1
         candidate = f"{wanted}_{count}"
     return candidate
+
+
+def _names(graph: gs.Graph) -> set[str]:
+    """Returns the names of all tensors, also of those that only subgraphs have."""
+    inner = (value for node in graph.nodes for value in node.attrs.values() if isinstance(value, gs.Graph))
+    return set(graph.tensors()).union(*(_names(subgraph) for subgraph in inner))
 
 
 def constant(graph: gs.Graph, name: str, values: Array) -> gs.Constant:

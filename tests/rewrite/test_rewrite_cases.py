@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from strategies import make_model
 
 from compress.errors import ModelFileError
+from compress.onnx_io.graph import channel_graph
 from compress.onnx_io.session import random_inputs, session
 from compress.recipe import RewriteSettings
 from compress.rewrite import passes as passes_package
@@ -246,12 +247,12 @@ def test_a_free_spatial_axis_keeps_its_bounds_as_they_are_written():
 
 
 def test_an_operator_of_another_domain_keeps_what_it_touches():
-    model = two_convolutions([node("FusedGelu", "x", "y")], name="y", extra_opsets=["com.microsoft"])
-    model.graph.node[1].domain, model.graph.node[1].op_type, model.graph.node[1].name = "com.microsoft", "Gelu", "gelu"
+    triangle = node("Trilu", "x", "y", domain="com.microsoft", name="triangle")
+    model = two_convolutions([triangle], name="y", extra_opsets=["com.microsoft"])
     result = proven(model)
     assert result.params_after == result.params_before
-    assert [(b.tensor, b.node, b.channels) for b in result.blocked] == [("x", "gelu", 2)]
-    assert result.blocked[0].reason == "operator com.microsoft::Gelu has no rule"
+    assert [(b.tensor, b.node, b.channels) for b in result.blocked] == [("x", "triangle", 2)]
+    assert result.blocked[0].reason == "operator com.microsoft::Trilu has no rule"
 
 
 def test_a_branch_keeps_what_it_reads_from_outside():
@@ -264,6 +265,30 @@ def test_a_branch_keeps_what_it_reads_from_outside():
     )
     result = proven(two_convolutions([choose], {"c": np.array(True)}, name="y"))
     assert [(b.node, b.reason) for b in result.blocked] == [("if", "operator If has no rule")]
+
+
+def test_a_branch_inside_a_branch_keeps_what_it_reads_and_hides_what_it_defines():
+    """The inner branches read x, a weight from outside, and a weight of their own."""
+
+    def graph(nodes, name, held=None):
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        stored = [numpy_helper.from_array(value, key) for key, value in (held or {}).items()]
+        return helper.make_graph(nodes, name, [], [out], stored)
+
+    def choose(name, output, first, second):
+        return helper.make_node("If", ["c"], [output], name=name, then_branch=first, else_branch=second)
+
+    gain = {"own": np.ones((1, 4, 1, 1), F)}
+    inner = choose(
+        "inner", "i", graph([node("Mul", "x outer", "p")], "p"), graph([node("Mul", "x own", "q")], "q", gain)
+    )
+    outer = choose("outer", "y", graph([inner, node("Neg", "i", "t")], "t"), graph([node("Relu", "x", "e")], "e"))
+    held = {"c": np.array(True), "outer": np.arange(4, dtype=F).reshape(1, 4, 1, 1)}
+    model = two_convolutions([outer], held, name="y")
+    result = proven(model)
+    assert {b.node for b in result.blocked} == {"outer"}
+    assert shapes(result.model)["outer"] == (1, 4, 1, 1)
+    assert set(channel_graph(model).nodes[1].captured) == {"c", "x", "outer"}
 
 
 def test_an_output_keeps_its_channels():

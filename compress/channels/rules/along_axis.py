@@ -238,8 +238,8 @@ class SequenceSplitting(Splitting):
         axis, bounds = self._axis_and_bounds(node, trace)
         if bounds is None or not trace.graph.eager:
             return
-        sizes = set(np.diff(bounds).tolist())
-        if len(sizes) > 1 or np.ndim(trace.integers(node.input(1))):
+        sizes, given = set(np.diff(bounds).tolist()), trace.integers(node.input(1))
+        if len(sizes) > 1 or (given is not None and given.ndim):
             trace.labels.pin_axes(node.input(0), (axis,), node, "it is split by numbers that stand in forward()")
         elif trace.labels.of(node.input(0)):
             atoms = trace.labels.axis(node.input(0), axis, node).reshape(-1, sizes.pop())

@@ -66,8 +66,15 @@ class Einsum(Rule):
             covered = set(coverage(factor))
             if not covered & set(equation.summed):
                 kept.append(equation.gather(factor, equation.result))
+            elif not covered <= set(equation.summed) and trace.graph.eager:
+                labels.pin(factor, node, "only whole heads could go, and their number stands in forward()")
             elif not covered <= set(equation.summed):
-                labels.pin(factor, node, "only some of the axes that its channels are spread over are summed")
+                # Of channels that are spread over more than what is summed, all that are summed go together.
+                together = factor
+                for axis in equation.summed:
+                    together = together.take([0], axis=axis)
+                labels.unify(factor, together, node)
+                kept.append(equation.gather(together, equation.result))
         labels.factors[node.outputs[0]] = as_factors(*kept)
         self._mention(node, equation, trace)
 
@@ -87,7 +94,10 @@ class Einsum(Rule):
             product = np.where((product == 0) | (factor == 0), 0, product * factor)
         sizes = self._sizes(node, equation, trace)
         repeats = [sizes[axis] for axis in equation.summed if product.shape[axis] == 1]
-        if any(trace.graph.is_dynamic(*place) for place in self._summed_places(node, equation)) and np.nan_to_num(product).any():
+        if (
+            any(trace.graph.is_dynamic(*place) for place in self._summed_places(node, equation))
+            and np.nan_to_num(product).any()
+        ):
             return
         total = product.sum(axis=equation.summed, keepdims=True) * float(np.prod(repeats))
         store(node.outputs[0], equation.gather(total, equation.result).astype(dtype), trace)
@@ -136,7 +146,8 @@ class Einsum(Rule):
     def _sizes(self, node: Node, equation: _Equation, trace: Trace) -> Shape:
         sizes: dict[str, int] = {}
         for own, name in zip(equation.operands, node.inputs, strict=True):
-            sizes |= dict(zip(own, trace.graph.shapes[name], strict=True))
+            for letter, size in zip(own, trace.graph.shapes[name], strict=True):
+                sizes[letter] = max(size, sizes.get(letter, 1))
         return tuple(sizes[letter] for letter in equation.letters)
 
     def _summed_places(self, node: Node, equation: _Equation) -> list[tuple[str, int]]:

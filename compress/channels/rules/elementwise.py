@@ -112,6 +112,19 @@ def _elu(x: Array, alpha: float) -> Array:
     return np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
 
 
+def _biased(values: list[Array]) -> Array:
+    return values[0] + values[1] if len(values) > 1 and values[1].size else values[0]
+
+
+def _celu(x: Array, alpha: float) -> Array:
+    return np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha))
+
+
+def _shrink(x: Array, limit: float, bias: float) -> Array:
+    small = np.where(np.isnan(x), x, np.zeros((), x.dtype))
+    return np.where(x < -limit, x + bias, np.where(x > limit, x - bias, small))
+
+
 def _unary(function: Callable[[Array], Array]) -> Function:
     return lambda values, _: function(values[0])
 
@@ -132,11 +145,19 @@ def _reduce(function: Callable[[Array, Array], Array]) -> Function:
 
 _FUNCTIONS: dict[str, Function] = {
     "Abs": _unary(np.abs),
+    "Acos": _unary(np.arccos),
+    "Acosh": _unary(np.arccosh),
     "Add": _binary(np.add),
     "And": _binary(np.logical_and),
+    "Asin": _unary(np.arcsin),
+    "Asinh": _unary(np.arcsinh),
+    "Atan": _unary(np.arctan),
+    "Atanh": _unary(np.arctanh),
     "Ceil": _unary(np.ceil),
+    "Celu": lambda values, a: _celu(values[0], a.get("alpha", 1.0)),
     "Clip": _clip,
     "Cos": _unary(np.cos),
+    "Cosh": _unary(np.cosh),
     "Div": _div,
     "Elu": lambda values, a: _elu(values[0], a.get("alpha", 1.0)),
     "Equal": _binary(np.equal),
@@ -168,20 +189,33 @@ _FUNCTIONS: dict[str, Function] = {
     "Relu": _unary(lambda x: np.maximum(x, np.zeros((), x.dtype))),
     "Round": _unary(np.rint),
     "Selu": lambda values, a: a.get("gamma", 1.0507009873554805) * _elu(values[0], a.get("alpha", 1.6732632423543772)),
+    "Shrink": lambda values, a: _shrink(values[0], a.get("lambd", 0.5), a.get("bias", 0.0)),
     "Sigmoid": _unary(_sigmoid),
     "Sign": _unary(np.sign),
     "Sin": _unary(np.sin),
+    "Sinh": _unary(np.sinh),
     "Softplus": _unary(lambda x: np.logaddexp(np.zeros((), x.dtype), x)),
     "Softsign": _unary(lambda x: x / (1 + np.abs(x))),
     "Sqrt": _unary(np.sqrt),
     "Sub": _binary(np.subtract),
     "Sum": _reduce(np.add),
+    "Tan": _unary(np.tan),
     "Tanh": _unary(np.tanh),
     "ThresholdedRelu": lambda values, a: np.where(values[0] <= a.get("alpha", 1.0), 0 * values[0], values[0]),
     "Where": _where,
+    "Xor": _binary(np.logical_xor),
 }
 for _name, _function in _FUNCTIONS.items():
     rules.register(_name)(Elementwise(_function))
+# What ONNX Runtime fuses. A bias is an operand like any other.
+_FUSED: dict[str, Function] = {
+    "BiasGelu": lambda values, _: _gelu([values[0] + values[1]], {}),
+    "FastGelu": lambda values, _: _gelu([_biased(values)], {"approximate": "tanh"}),
+    "Gelu": _gelu,
+    "QuickGelu": lambda values, a: values[0] * _sigmoid(a.get("alpha", 1.702) * values[0]),
+}
+for _name, _function in _FUSED.items():
+    rules.register(f"com.microsoft::{_name}")(Elementwise(_function))
 rules.register("Cast")(Elementwise(_cast))
 rules.register("CastLike")(Elementwise(lambda values, _: values[0].astype(values[1].dtype), operands=1))
 rules.register("Dropout")(Elementwise(_unary(lambda x: x), operands=1))

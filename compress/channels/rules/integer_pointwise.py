@@ -130,11 +130,8 @@ class IntegerPooling(Rule):
         return replace(node, inputs=node.inputs[:1])
 
 
-for _name, _pooling in {
-    "QLinearGlobalAveragePool": Reduction(spatial=True),
-    "QLinearAveragePool": Window(),
-}.items():
-    rules.register(f"com.microsoft::{_name}")(IntegerPooling(_pooling))
+rules.register("com.microsoft::QLinearGlobalAveragePool")(IntegerPooling(Reduction(spatial=True)))
+rules.register("com.microsoft::QLinearAveragePool")(IntegerPooling(Window()))
 
 
 @rule("DynamicQuantizeLinear")

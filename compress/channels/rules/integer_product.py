@@ -138,7 +138,7 @@ class IntegerProduct(Rule):
                 trace.keep(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
             return
         view = self._view(node)
-        x, weight, bias = view.inputs[:3]
+        x = view.input(0)
         axis = 1 if isinstance(self.product, Convolution) else len(output_shape(node, trace)) - 1
         wanted = only_axis(trace.demand(node.outputs[0]), axis, output_shape(node, trace)[axis])
         used = np.asarray(self.product._reads(view, trace)[wanted].any(axis=0))

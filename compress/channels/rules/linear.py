@@ -175,7 +175,7 @@ class MatrixProduct(Rule):
         return float(node.attributes.get(name, 1.0))
 
 
-for _name in ("Gemm", "MatMul"):
+for _name in ("Gemm", "MatMul", "com.microsoft::FusedMatMul"):
     rules.register(_name)(MatrixProduct())
 
 

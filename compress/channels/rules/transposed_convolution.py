@@ -29,12 +29,15 @@ class TransposedConvolution(Rule):
         rows = labels.axis(weight, 0, node, role="in" if groups == 1 else "out")
         labels.unify(inputs, rows, node)
         produced = labels.axis(weight, 1, node, role="out" if groups == 1 else None)
-        if groups == len(inputs) and shapes[weight][1] == 1:
+        if groups == len(inputs) > 1:
             # Depthwise: output channels follow their one input channel.
-            produced = rows
+            labels.pin_axes(weight, (1,), node, "each channel makes as many as the others")
+            produced = rows.repeat(produced.size)
         elif groups > 1:
-            labels.pin(inputs, node, "its groups must stay of one size")
-            produced = np.zeros(shapes[node.outputs[0]][1], dtype=np.int64)
+            # Each group must lose as many channels as the others: tie the same position of all groups.
+            by_group = rows.reshape(groups, -1)
+            labels.unify(by_group, by_group[:1], node)
+            produced = np.tile(produced, groups)
         if bias:
             labels.unify(labels.axis(bias, 0, node, role="shift"), produced, node)
         rank = len(shapes[x])
@@ -72,9 +75,8 @@ class TransposedConvolution(Rule):
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         groups = int(node.attributes.get("group", 1))
-        remaining = kept.count(node.input(0), 1)
-        unchanged = groups == 1 or remaining == trace.graph.shapes[node.input(0)][1]
-        return None if unchanged else NodeEdit(attributes={"group": remaining})
+        size, remaining = trace.graph.shapes[node.input(0)][1], kept.count(node.input(0), 1)
+        return NodeEdit(attributes={"group": remaining}) if groups == size != remaining and groups > 1 else None
 
     def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
         """Σ_j c_j / c_r · W[j] for the constants c_j that went and the carrier r that stays."""

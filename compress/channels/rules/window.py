@@ -114,6 +114,11 @@ for _name, _of_constant in {
     "ReduceProd": lambda value, n: value**n,
 }.items():
     rules.register(_name)(Reduction(_of_constant))
+for _name, _of_constant in {
+    "ReduceLogSum": lambda value, n: np.log(n * value),
+    "ReduceLogSumExp": lambda value, n: value + np.log(n),
+}.items():
+    rules.register(_name)(Reduction(_of_constant))
 for _name in ("GlobalAveragePool", "GlobalMaxPool"):
     rules.register(_name)(Reduction(spatial=True))
 
