@@ -7,7 +7,6 @@ parameters, so it can be done to the torch network.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import logging
 import warnings
@@ -84,7 +83,7 @@ def trace_network(network: nn.Module, input_shape: tuple[int, ...]) -> TracedNet
         NetworkError: if a parameter has no exact counterpart in the graph; it is named.
     """
     model = to_onnx(network, input_shape)
-    graph = dataclasses.replace(channel_graph(model), eager=True)
+    graph = channel_graph(model)
     state: dict[str, torch.Tensor] = dict(network.named_parameters(remove_duplicate=False))
     state |= dict(network.named_buffers(remove_duplicate=False))
     used = [

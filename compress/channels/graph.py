@@ -61,7 +61,6 @@ class Graph:
         shapes: concrete shape by tensor name; a tensor whose shape is unknown is absent.
         dynamic: tensor name → for each axis, whether its size is an example for a symbolic one.
         opset: version of ONNX's own operators.
-        eager: whether the graph is a picture of code that stays as it is, and with it the sizes written there.
     """
 
     nodes: tuple[Node, ...]
@@ -71,7 +70,6 @@ class Graph:
     shapes: Mapping[str, Shape]
     dynamic: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
     opset: int = 18
-    eager: bool = False
 
     def is_dynamic(self, name: str, axis: int) -> bool:
         """Tells whether the size of an axis is only an example."""

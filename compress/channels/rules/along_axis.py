@@ -236,7 +236,7 @@ class SequenceSplitting(Splitting):
     def label(self, node: Node, trace: Trace) -> None:
         super().label(node, trace)
         axis, bounds = self._axis_and_bounds(node, trace)
-        if bounds is None or not trace.graph.eager:
+        if bounds is None or trace.labels.spread:
             return
         sizes, given = set(np.diff(bounds).tolist()), trace.integers(node.input(1))
         if len(sizes) > 1 or (given is not None and given.ndim):

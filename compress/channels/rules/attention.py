@@ -43,14 +43,11 @@ class Attention(Rule):
             return
         heads = labels.fresh(self._count(node, trace))
         for name in self._streams(node):
-            own = self._spread(heads, name, trace)
+            axis = self._axis(name, trace)
+            labels.unify(labels.axis(name, axis, node), self._wide(heads, name, trace), node)
             for factor in labels.of(name):
-                if self._axis(name, trace) in coverage(factor):
-                    labels.unify(factor, own, node)
-                else:
+                if axis not in coverage(factor):
                     labels.pin(factor, node, "it is batch, length or width of an attention head")
-            if not any(self._axis(name, trace) in coverage(factor) for factor in labels.of(name)):
-                labels.pin(heads, node, "combined with values whose channels cannot go")
         self._label_weights(node, heads, trace)
         added = node.input(self.added)
         if added and len(shapes[added]) == 4 and shapes[added][1] == heads.size > 1:

@@ -61,20 +61,12 @@ class Einsum(Rule):
             factors = tuple(equation.spread(factor, own) for factor in labels.of(name))
             operands.append((factors, equation.spread(np.empty(shapes[name], np.bool_), own).shape))
         tied = labels.unify_operands(operands, len(equation.letters), node)
+        reason = "its channels are spread over several axes here"
         kept = []
         for factor in tied:
-            covered = set(coverage(factor))
-            if not covered & set(equation.summed):
-                kept.append(equation.gather(factor, equation.result))
-            elif not covered <= set(equation.summed) and trace.graph.eager:
-                labels.pin(factor, node, "only whole heads could go, and their number stands in forward()")
-            elif not covered <= set(equation.summed):
-                # Of channels that are spread over more than what is summed, all that are summed go together.
-                together = factor
-                for axis in equation.summed:
-                    together = together.take([0], axis=axis)
-                labels.unify(factor, together, node)
-                kept.append(equation.gather(together, equation.result))
+            summed = set(coverage(factor)) & set(equation.summed)
+            remaining = labels.reduced(factor, equation.summed, node, reason) if summed else (factor,)
+            kept += [equation.gather(one, equation.result) for one in remaining]
         labels.factors[node.outputs[0]] = as_factors(*kept)
         self._mention(node, equation, trace)
 

@@ -55,7 +55,7 @@ class MatrixProduct(Rule):
         weight = trace.full(node.input(1))
         c = trace.full(node.input(2)) if node.input(2) else np.zeros(1, np.float32)
         y = node.outputs[0]
-        if (weight is None or weight.ndim != 2) and node.operator == "MatMul":
+        if (weight is None or weight.ndim != 2) and node.operator != "Gemm":
             self._evaluate_zeros(node, trace)
             return
         if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
