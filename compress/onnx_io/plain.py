@@ -14,7 +14,7 @@ from onnx import NodeProto, helper
 
 from compress.channels.graph import Array
 from compress.onnx_io.sequences import Sequences
-from compress.onnx_io.stand_ins import attributes_of, stand_ins
+from compress.onnx_io.stand_ins import MALFORMED, attributes_of, stand_ins
 
 _MICROSOFT = "com.microsoft"
 
@@ -52,11 +52,19 @@ def plain_nodes(
             for part, shaped in parts:
                 yield Plain(part, node.output[0], tuple(shaped))
             continue
-        fused = _PARTS.get((node.domain, node.op_type))
-        split = fused(node) if fused else None
+        split = _parts(node)
         whole = next((name for name in node.output if name), "")
         for part in split or [node]:
             yield Plain(part, "" if split is None else whole, tuple(stand_ins(part, constants, opset)))
+
+
+def _parts(node: NodeProto) -> list[NodeProto] | None:
+    """Returns the operators that a node fuses, or None if it is not known to fuse any."""
+    fused = _PARTS.get((node.domain, node.op_type))
+    try:
+        return fused(node) if fused else None
+    except MALFORMED:
+        return None
 
 
 def _fused_convolution(node: NodeProto) -> list[NodeProto] | None:
@@ -66,6 +74,8 @@ def _fused_convolution(node: NodeProto) -> list[NodeProto] | None:
     values = [float(value) for value in attributes.pop("activation_params", ())]
     names = {"LeakyRelu": ("alpha",), "Clip": ("min", "max"), "HardSigmoid": ("alpha", "beta"), "Elu": ("alpha",)}
     x, weight, bias, added = _inputs(node, 4)
+    if not x or not weight:
+        return None
     parts = _Chain(node)
     parts.then("Conv", [x, weight, bias], **attributes)
     if added:
@@ -79,8 +89,10 @@ def _fused_gemm(node: NodeProto) -> list[NodeProto] | None:
     attributes = attributes_of(node)
     activation = _text(attributes.pop("activation", b""))
     given = {name: attributes.pop(f"activation_{name}", None) for name in ("alpha", "beta", "gamma")}
+    if not all(_inputs(node, 2)):
+        return None
     parts = _Chain(node)
-    parts.then("Gemm", [name for name in node.input if name], **attributes)
+    parts.then("Gemm", list(node.input), **attributes)
     parts.activation(activation, {name: value for name, value in given.items() if value is not None})
     return parts.finished()
 
@@ -91,7 +103,7 @@ def _skip_normalization(operator: str, shifts: int) -> Callable[[NodeProto], lis
     def split(node: NodeProto) -> list[NodeProto] | None:
         x, skip, *parameters, bias = _inputs(node, 4 + shifts)
         outputs = [*node.output, "", "", ""]
-        if outputs[1] or outputs[2]:
+        if outputs[1] or outputs[2] or not x or not skip:
             return None
         parts = _Chain(node)
         parts.then("Add", [x, skip])

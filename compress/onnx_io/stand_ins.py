@@ -14,6 +14,8 @@ from onnx import NodeProto, helper, numpy_helper
 from compress.channels.graph import Array
 
 _MICROSOFT = "com.microsoft"
+# What comes of reading an operator that lacks an input or an attribute: no checker knows other domains' operators.
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _StandIn = Callable[[NodeProto, Mapping[str, Array]], list[NodeProto] | None]
 
 
@@ -25,11 +27,12 @@ def stand_ins(node: NodeProto, constants: Mapping[str, Array], opset: int) -> li
         constants: initializers and constants by name.
         opset: version of ONNX's own operators.
     """
-    if not node.domain and opset < _SINCE.get(node.op_type, 1):
-        found = _same(0)(node, constants)
-    else:
-        chosen = _STAND_INS.get((node.domain, node.op_type))
+    early = not node.domain and opset < _SINCE.get(node.op_type, 1)
+    chosen = _same(0) if early else _STAND_INS.get((node.domain, node.op_type))
+    try:
         found = chosen(node, constants) if chosen else None
+    except MALFORMED:
+        found = None
     return [node] if found is None else found
 
 

@@ -251,3 +251,11 @@ def test_shapes_are_known_beyond_operators_of_another_domain(tmp_path):
     graph = channel_graph(optimized(image_network(), tmp_path))
     assert all(name in graph.shapes for one in graph.nodes for name in one.outputs)
     assert not trace(graph).unknown
+
+
+@pytest.mark.parametrize("operator", ["FusedConv", "FusedGemm", "SkipLayerNormalization", "NhwcMaxPool", "MatMulNBits"])
+def test_a_fused_operator_that_lacks_its_operands_is_left_as_it_is(operator):
+    empty = helper.make_node(operator, [], ["out"], domain=MS)
+    model = make_model([empty], {"in": (1, 3)}, {"out": (1, 3)}, {}, extra_opsets=[MS])
+    assert [one.operator for one in channel_graph(model).nodes] == [operator]
+    assert onnx_cost(model).macs == 0
