@@ -215,6 +215,23 @@ def test_dead_channels_of_an_integer_network_go_with_their_scales(kind, zero, we
     assert [found[name] for name in ("as", "az", "ab", "bs", "bz", "bb", "fb")] == [(8,)] * 6 + [(10,)]
 
 
+def test_padding_shows_a_constant_that_is_not_the_zero_point():
+    """Both channels of x are constants; y is one inside and another at the borders, so it is needed."""
+    held = {"s": F(0.05), "z": U8(5), "k": np.array([[[[60]], [[90]]]], U8),
+            "w": np.ones((3, 2, 1, 1), I8), "ws": F(0.02), "wz": I8(0)}  # fmt: skip
+    held["n"] = np.full((1, 2, 1, 1), 5, U8)
+    nodes = [node("QuantizeLinear", "in s z", "q"), node("QLinearMul", "q s z n s z s z", "zero", domain=MS),
+             node("QLinearAdd", "k s z k s z s z", "c", domain=MS),
+             node("QLinearAdd", "zero s z c s z s z", "x", domain=MS),
+             node("QLinearConv", "x s z w ws wz s z", "y", pads=[1] * 4),
+             node("DequantizeLinear", "y s z", "out")]  # fmt: skip
+    model = make_model(nodes, {"in": (1, 2, 3, 3)}, {"out": (1, 3, 5, 5)}, held, extra_opsets=[MS])
+    known = trace(channel_graph(model)).values
+    assert known["x"][0, :, 0, 0].tolist() == [115, 175]
+    assert "y" not in known
+    assert proven(model, tolerance=0).max_abs_diff == 0
+
+
 def test_a_row_that_is_zero_but_not_its_zero_point_stays():
     model = integer_network(weight_zero=3)
     for tensor in model.graph.initializer:
@@ -239,8 +256,9 @@ def test_channels_that_a_dynamic_quantizer_has_seen_as_zero_go():
 
 
 def test_a_constant_that_a_dynamic_quantizer_scales_by_stays():
+    """Nothing reads it, but the scale of all others follows from it."""
     held = weights(6, w=(6, 12), b=(12,)) | {"m": np.ones((12, 20), I8), "z": I8(0)}
-    held["w"][:, ::2], held["b"][::2] = 0, 9
+    held["w"][:, ::2], held["b"][::2], held["m"][::2] = 0, 9, 0
     nodes = [node("MatMul", "in w", "h"), node("Add", "h b", "k"), node("DynamicQuantizeLinear", "k", "a p q"),
              node("MatMulInteger", "a m q z", "i"), node("Cast", "i", "f", to=1), node("Mul", "f p",
                  "out")]  # fmt: skip

@@ -287,3 +287,13 @@ def test_convolutions_along_one_and_three_axes(rank, groups):
              node("Conv", "y w2", "out")]  # fmt: skip
     found = proven(make_model(nodes, {"in": (2, 2, *([5] * rank))}, {"out": None}, held))
     assert (found["w0"][0], found["w1"][0]) == (6, 6)
+
+
+def test_groups_of_a_transposed_convolution_lose_alike():
+    """Two channels of the first group are zero, one of each other."""
+    generator = np.random.default_rng(6)
+    held = {name: generator.standard_normal(shape).astype(F)
+            for name, shape in {"w0": (12, 2, 1, 1), "w1": (12, 3, 3, 3), "w2": (40, 12, 1, 1)}.items()}  # fmt: skip
+    held["w0"][[0, 1, 3, 6, 9]] = 0
+    nodes = [node("Conv", "in w0", "x"), node("ConvTranspose", "x w1", "y", group=4), node("Conv", "y w2", "out")]
+    assert proven(make_model(nodes, {"in": (2, 2, 3, 3)}, {"out": None}, held))["w1"] == (8, 3, 3, 3)
