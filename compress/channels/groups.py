@@ -62,12 +62,16 @@ class Groups:
     Args:
         trace: of the network's graph.
         parameters: the names that count as parameters; other constants are part of the graph.
+
+    Attributes:
+        unit_of_atom: for each atom of the labels its unit, by a number of its own; 0: cannot go.
+        roots: for each group these numbers of its units.
     """
 
     def __init__(self, trace: Trace, parameters: Collection[str]) -> None:
         self.trace = trace
         self.parameters = tuple(name for name in parameters if name in trace.graph.constants)
-        self._unit_of_atom = _units(trace.labels)
+        self.unit_of_atom = _units(trace.labels)
         self.groups = tuple(self._find())
         self.offsets = np.concatenate([[0], np.cumsum([group.size for group in self.groups])]).astype(int)
 
@@ -78,10 +82,10 @@ class Groups:
 
     def kept(self, keep: Array) -> Kept:
         """Returns what remains of every tensor if the units marked in `keep` (all groups in turn) remain."""
-        unit = np.full(self._unit_of_atom.max(initial=0) + 1, True)
-        for group, start in zip(self._roots, self.offsets[:-1], strict=True):
+        unit = np.full(self.unit_of_atom.max(initial=0) + 1, True)
+        for group, start in zip(self.roots, self.offsets[:-1], strict=True):
             unit[group] = keep[start : start + group.size]
-        return keep_only(self.trace, unit[self._unit_of_atom])
+        return keep_only(self.trace, unit[self.unit_of_atom])
 
     def split(self, values: Array) -> list[Array]:
         """Cuts an array over all units into one array a group."""
@@ -94,9 +98,9 @@ class Groups:
             for factor in labels.of(name):
                 if len(coverage(factor)) == 1:
                     axis = coverage(factor)[0]
-                    axes.append((name, axis, self._unit_of_atom[factor.reshape(-1)]))
+                    axes.append((name, axis, self.unit_of_atom[factor.reshape(-1)]))
         produced = [(name, axis, unit) for name, axis, unit in axes if labels.roles.get((name, axis)) == "out"]
-        self._roots: list[Array] = []
+        self.roots: list[Array] = []
         found = []
         for family in _families([unit for _, _, unit in produced]):
             first = next(name for name, _, unit in produced if np.isin(unit, family).any())
@@ -106,7 +110,7 @@ class Groups:
                 for name, axis, unit in axes
                 if ((local := np.array([position.get(int(u), -1) for u in unit])) >= 0).any()
             )
-            self._roots.append(family)
+            self.roots.append(family)
             found.append(ChannelGroup(first.rpartition(".")[0] or first, len(family), members))
         return found
 

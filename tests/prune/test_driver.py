@@ -29,22 +29,33 @@ class Half(nn.Module):
         return self.out(torch.relu(self.c(torch.relu(self.bn2(self.b(x))))).mean((2, 3)))
 
 
-@pytest.fixture(scope="module")
-def half():
+def half_of(scale, shift):
     torch.manual_seed(0)
     network = Half().eval()
     images = torch.randn(64, 1, 8, 8)
     with torch.no_grad():
         for conv, norm in ((network.a, network.bn), (network.b, network.bn2)):
             small = torch.arange(8) % 2 == 1
-            conv.weight[small] *= 1e-3
-            norm.weight[small] = 1e-3
+            conv.weight[small] *= scale
+            norm.weight[small] = scale
+            norm.bias[small] = shift
             norm.weight[~small] += torch.rand(4)
         network.out.weight /= network(images).std(0, keepdim=True).T / 4
         network.out.bias.zero_()
         network.out.bias -= network(images).mean(0)
         labels = network(images).argmax(1)
     return network, images, labels
+
+
+@pytest.fixture(scope="module")
+def half():
+    return half_of(1e-3, 0.0)
+
+
+@pytest.fixture(scope="module")
+def flat():
+    """The channels that do not matter have feature maps of one value."""
+    return half_of(0.0, 1e-3)
 
 
 def loss_after(half, **settings):
@@ -55,13 +66,19 @@ def loss_after(half, **settings):
     return sample_losses(cut, images, labels).mean().item(), result
 
 
-@pytest.mark.parametrize("method", ["filter-l1", "filter-l2", "bn-scale", "backward-selection"])
+METHODS = ["filter-l1", "filter-l2", "bn-scale", "backward-selection"]
+METHODS += ["fpgm", "fpgm-mix", "taylor", "loss-increase"]
+BY_MAPS = ["hrank", "pfa"]
+
+
+@pytest.mark.parametrize("method", [*METHODS, *BY_MAPS])
 @pytest.mark.parametrize("scope", ["layer", "global"])
-def test_methods_beat_chance_where_they_must(half, method, scope):
-    network, images, labels = half
+def test_methods_beat_chance_where_they_must(half, flat, method, scope):
+    case = flat if method in BY_MAPS else half
+    network, images, labels = case
     before = sample_losses(network, images, labels).mean().item()
-    loss, result = loss_after(half, method=method, scope=scope, ratio=8 / 24, of="channels")
-    chance, _ = loss_after(half, method="random", scope=scope, ratio=8 / 24, of="channels")
+    loss, result = loss_after(case, method=method, scope=scope, ratio=8 / 24, of="channels")
+    chance, _ = loss_after(case, method="random", scope=scope, ratio=8 / 24, of="channels")
     if method != "backward-selection":
         assert [entry["kept"] for entry in result.groups] == [4, 4, 8]
     # The channels that go add next to nothing; random ones do.

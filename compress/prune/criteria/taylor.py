@@ -1,0 +1,82 @@
+"""The first-order change of the loss when a channel goes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from compress.channels.graph import Array
+from compress.prune.criteria import Criterion, criteria
+from compress.prune.problem import PruningProblem, images_and_labels
+
+
+@criteria.register("taylor")
+@dataclass(frozen=True)
+class Taylor(Criterion):
+    """The first-order Taylor term of the loss when a channel is removed.
+
+    `weights`: s_c = mean over batches of (Σ_{w ∈ c} g_w w)² over the filters that produce the channel, g the gradient
+    of the batch's mean loss. `activations`: s_c = mean over samples of |Σ g_a a| over the channel's values wherever
+    they are read, divided by the layer's Euclidean norm of these.
+
+    Args:
+        of: `weights` (2019) or `activations` (2016).
+        batch: samples a batch; `weights` only.
+
+    Raises:
+        DataError: if there are no samples.
+
+    Source: P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, "Importance Estimation for Neural Network Pruning",
+        2019, equation (8); P. Molchanov, S. Tyree, T. Karras, T. Aila, J. Kautz, "Pruning Convolutional Neural Networks
+        for Resource Efficient Inference", 2017, equations (7) and (9). Σ g_a a over all reads of a channel equals
+        Σ g_w w over the columns that read it, which is what is computed. Where a sum couples layers, one unit has the
+        filters, or columns, of all.
+    """
+
+    of: Literal["weights", "activations"] = "weights"
+    batch: Annotated[int, Field(ge=1)] = 16
+
+    def score(self, problem: PruningProblem) -> list[Array]:
+        """Returns the terms, one array a group."""
+        role, size = ("out", self.batch) if self.of == "weights" else ("in", 1)
+        total = [np.zeros(group.size) for group in problem.groups.groups]
+        count = 0
+        for gradients in batch_gradients(problem, size):
+            count += 1
+            for index, group in enumerate(problem.groups.groups):
+                terms = np.zeros(group.size)
+                for member in problem.members(group, role):
+                    products = gradients[member.parameter] * problem.array(member.parameter)
+                    terms += problem.per_unit(group, member, products)
+                total[index] += np.square(terms) if self.of == "weights" else np.abs(terms)
+        means = [sums / count for sums in total]
+        return means if self.of == "weights" else [_normalised(mean) for mean in means]
+
+
+def batch_gradients(problem: PruningProblem, size: int) -> Iterator[dict[str, Array]]:
+    """Yields the gradient of the mean cross-entropy of each batch of samples, by parameter, float64.
+
+    Args:
+        problem: with samples.
+        size: samples a batch.
+    """
+    network = copy.deepcopy(problem.network).double()
+    images, labels = images_and_labels(problem)
+    names = [(name, p) for name, p in network.named_parameters(remove_duplicate=False) if p.requires_grad]
+    for first in range(0, len(labels), size):
+        chunk = slice(first, first + size)
+        loss = nn.functional.cross_entropy(network(images[chunk].double()), labels[chunk])
+        gradients = torch.autograd.grad(loss, [p for _, p in names], allow_unused=True, materialize_grads=True)
+        yield {name: g.cpu().numpy() for (name, _), g in zip(names, gradients, strict=True)}
+
+
+def _normalised(score: Array) -> Array:
+    norm = np.linalg.norm(score)
+    return score / norm if norm > 0 else score
