@@ -96,6 +96,31 @@ class Labels:
             )
         return self.factors[name]
 
+    def hand_back(self) -> None:
+        """Says of stored weights what operators have said of tensors computed from them: transposed, sliced, cast."""
+        computed = {name for name, _ in self.roles if name not in self.graph.constants}
+        if not computed:
+            return
+        # Every axis of a constant has atoms of its own.
+        axes = [(n, coverage(f)[0], f) for n in self.graph.constants for f in self.of(n) if len(coverage(f)) == 1]
+        owner = np.full(self._count, -1)
+        for index, (_, _, factor) in enumerate(axes):
+            owner[factor.reshape(-1)] = index
+        owner[STAYS] = -1
+        for name in computed:
+            stored = set()
+            for factor in self.of(name):
+                for index in np.unique(owner[factor.reshape(-1)]):
+                    source, own, _ = axes[index]
+                    role = self.roles.get((name, coverage(factor)[0])) if len(coverage(factor)) == 1 else None
+                    if index >= 0 and role is not None:
+                        self.roles.setdefault((source, own), role)
+                    if index >= 0:
+                        stored.add(source)
+            for source in stored if name in self.reuse else ():
+                share = np.prod(self.graph.shapes[name]) / np.prod(self.graph.shapes[source])
+                self.reuse[source] = self.reuse.get(source, 0) + round(self.reuse[name] * min(1.0, share))
+
     def producing_axes(self) -> dict[str, int]:
         """Returns, for each weight that produces channels, the axis that does."""
         found: dict[str, int] = {}

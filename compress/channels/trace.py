@@ -192,6 +192,7 @@ def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: in
         labels.asked.clear()
         result.rule(node).label(node, result)
         ignored += [(node, name) for name in node.inputs if name and name not in labels.asked]
+    labels.hand_back()
     for node, name in ignored:
         # An input whose labels a rule did not ask for is read as a whole: a shape, an index, a bound.
         for factor in labels.of(name):

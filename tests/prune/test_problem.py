@@ -80,3 +80,28 @@ def test_a_network_without_channels_is_refused():
 def test_samples_must_match():
     with pytest.raises(DataError, match="3 images, labels of shape"):
         Samples(torch.zeros(3, 1, 2, 2), torch.zeros(2, dtype=torch.int64))
+
+
+class TokenMixer(nn.Module):
+    """Tokens through two linear layers, whose weights the exporter transposes: they are read by MatMul."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm = nn.Conv2d(3, 16, 4, 4), nn.LayerNorm(16)
+        self.up, self.down, self.head = nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.down(nn.functional.gelu(self.up(self.norm(x))))
+        return self.head(x.mean(1))
+
+
+def test_weights_behind_a_transposition_are_found_under_their_own_names():
+    problem = PruningProblem.of(TokenMixer(), (3, 8, 8), None, 0)
+    (hidden,) = problem.groups.groups
+    roles = {(member.parameter, member.axis): member.role for member in hidden.members}
+    assert roles == {("up.weight", 0): "out", ("up.bias", 0): "other", ("down.weight", 1): "in"}
+    # Four tokens: patches 48·16, up and down 16·32 each; the head once 16·10.
+    assert problem.cost.everything().macs == 4 * (48 * 16 + 2 * 16 * 32) + 160
+    half = problem.cost(np.arange(32) < 16)
+    assert half.macs == 4 * (48 * 16 + 16 * 32) + 160

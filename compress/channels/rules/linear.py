@@ -25,7 +25,7 @@ class MatrixProduct(Rule):
         a, b, c, y = node.input(0), node.input(1), node.input(2), node.outputs[0]
         _, _, inner_b, column = self._axes(node, trace)
         rank = len(shapes[y])
-        constant = b in trace.graph.constants
+        constant = trace.constant(b) is not None
         if constant:
             labels.roles |= {(b, inner_b): "in"} | ({} if column is None else {(b, column): "out"})
         # Side by side as […, M, K, N], A and B are combined position by position; then K is summed over.

@@ -55,8 +55,6 @@ class Quantized(Rule):
             size = int(np.prod(shapes[name]))
             found = only_axis(cells, _axis(node, len(shapes[x])), size) if size > 1 else np.asarray(cells.any())
             trace.need(name, found.reshape(shapes[name]))
-        if x in trace.graph.constants:
-            _hand_back(x, y, trace)
 
 
 @rule("QuantizeLinear")
@@ -147,13 +145,3 @@ def _obstacle(node: Node, trace: Trace) -> str:
     if any(value.dtype.kind not in "iuf" for value in known):
         return "its numbers are not integers of whole bytes"
     return ""
-
-
-def _hand_back(stored: str, read: str, trace: Trace) -> None:
-    """Says of a stored weight what operators have said of the numbers that they read in its place."""
-    labels = trace.labels
-    for axis in range(len(trace.graph.shapes[stored])):
-        if (read, axis) in labels.roles:
-            labels.roles[(stored, axis)] = labels.roles[(read, axis)]
-    if read in labels.reuse:
-        labels.reuse[stored] = labels.reuse[read]
