@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from compress.errors import CompressError, RecipeError, suggestion
 
@@ -170,10 +170,29 @@ class RewriteSettings(Settings):
     epsilon: float = Field(
         float(2**-24), ge=0, lt=1, description="weights below ε × their tensor's largest count as zero"
     )
-    round_to: Positive = Field(
-        1, description="a layer that loses channels keeps a multiple of this, dead ones among them; 1: all dead ones go"
+    round_to: Literal["none", "auto", "all"] | Positive = Field(
+        "none",
+        description="dead channels that stay because that is faster: none; as many as make a multiple of this; auto: "
+        "whatever is fastest on the device of [profile], or what is known of `target`; all of them",
+    )
+    target: str | None = Field(
+        None, description="with `auto`: where the file will run, `x86` or `arm`; then nothing is measured"
     )
     tolerance: float = Field(1e-5, gt=0, description="largest difference of outputs, relative to their scale")
+
+    @field_validator("round_to", mode="before")
+    @classmethod
+    def _known_rounding(cls, value: object) -> object:
+        if value in ("none", "auto", "all") or (type(value) is int and value >= 1):
+            return value
+        raise ValueError("it is none, auto, all, or a number from 1 on")
+
+    @field_validator("target")
+    @classmethod
+    def _a_target_serves_auto(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("round_to") != "auto":
+            raise ValueError("it says how auto rounds; set round_to to auto too")
+        return value
 
 
 class QuantizeSettings(Settings):

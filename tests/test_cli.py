@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.cli import main
 from compress.errors import CompressError, RecipeError, suggestion
+from compress.profiling import Ratio
+from compress.rewrite.rounding import Latencies
 
 COMMANDS = [
     "run",
@@ -73,6 +76,42 @@ def command(capsys, monkeypatch):
     return call
 
 
+EXPLAINED = """\
+shrinks.onnx
+┏━━━━━━━━┳━━━━━━┳━━━━━━━━━━┳━━━━━━┳━━━━━━━━━━┳━━━━━━━━━┓
+┃ layer  ┃ op   ┃ channels ┃ dead ┃ constant ┃ rounded ┃
+┡━━━━━━━━╇━━━━━━╇━━━━━━━━━━╇━━━━━━╇━━━━━━━━━━╇━━━━━━━━━┩
+│ first  │ Gemm │        8 │    2 │        1 │       1 │
+│ second │ Gemm │        2 │    0 │        0 │       0 │
+└────────┴──────┴──────────┴──────┴──────────┴─────────┘
+in no layer: unread, duplicate
+first: 1 of its channels stay: rounding keeps them (first)
+"""
+
+
+@pytest.fixture
+def shrinks(tmp_path, monkeypatch):
+    """A model of two Gemms; 3 of the 8 channels between them are dead."""
+    first, second = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
+    first[[1, 4, 5]] = 0
+    nodes = [
+        helper.make_node("Gemm", ["x", "a"], ["h"], name="first", transB=1),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Gemm", ["r", "b"], ["y"], name="second", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(array, name) for name, array in (("a", first), ("b", second[:2]))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "shrinks.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """An export folder with a model of one Gemm: 20 parameters, 16 MACs."""
@@ -121,6 +160,14 @@ def test_each_command_explains_itself_and_its_options(command, name):
         (["check", "nothing"], "nothing does not exist; next: name a model file, or a folder such as export/"),
         (["prune", "w", "-o", "x"], "nothing says what to prune; next: give --method and --ratio, or --recipe"),
         (["export", "w", "-o", "x", "--input-shape", "3x32"], "--input-shape is not a list of sizes; got 3x32; "),
+        (
+            ["rewrite", "m.onnx", "-o", "x", "--round-to", "most"],
+            "options: round_to: it is none, auto, all, or a number from 1 on; got most; ",
+        ),
+        (
+            ["explain", "m.onnx", "--target", "arm"],
+            "options: target: it says how auto rounds; set round_to to auto too",
+        ),
         (["profile", "m.onnx", "--runs", "0"], "options: runs: Input should be greater than or equal to 1; got 0; "),
     ],
 )
@@ -212,6 +259,52 @@ def test_check_as_json_leaves_stdout_to_json(command, published):
     code, out, err = command("check", "--github")
     assert "::error file=export/tiny/budget.toml" in out
     assert err == ""
+
+
+def test_rewrite_as_json(command, shrinks):
+    code, out, err = command("rewrite", "shrinks.onnx", "-o", "out.onnx", "--round-to", "3", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    before = {"params_before": 80, "macs_before": 80}
+    after = {"params_after": 60, "macs_after": 60, "channels_removed": 2, "proven": True}
+    assert {name: found[name] for name in before | after} == before | after
+    assert found["file_bytes_after"] == Path("out.onnx").stat().st_size < Path("shrinks.onnx").stat().st_size
+    assert found["file_bytes_before"] == Path("shrinks.onnx").stat().st_size
+    assert 0 <= found["max_abs_diff"] < 1e-5
+    assert found["seconds"] > 0
+    assert found["rounding"] == {"asked": "3", "used": "3", "target": None, "why": "as asked for", "tried": []}
+    (row,) = found["blocked"]
+    assert row == {"tensor": "h", "node": "first", "op": "Gemm", "reason": "rounding keeps them", "channels": 1}
+
+
+def test_rewrite_says_how_it_rounds(command, shrinks):
+    code, out, err = command("rewrite", "shrinks.onnx", "-o", "out.onnx", "--round-to", "auto", "--target", "arm")
+    assert (code, err) == (0, "")
+    assert "rounded to arm for arm: what is known of the target that was named; nothing was measured" in out
+    assert "3 channels removed" in out
+    assert "rounded" not in command("rewrite", "shrinks.onnx", "-o", "out.onnx")[1]
+
+
+def test_rewrite_measures_on_this_machine(command, shrinks, monkeypatch):
+    def equal(settings):
+        row = Ratio(1.0, 0.9, 1.1, "no difference measured")
+        return lambda models: Latencies(f"{settings.device} (board)", [row] * len(models))
+
+    monkeypatch.setattr("compress.pipeline.measuring.latencies", equal)
+    code, out, err = command("rewrite", "shrinks.onnx", "-o", "out.onnx", "--round-to", "auto")
+    assert (code, err) == (0, "")
+    assert "rounded to none for host (board): the smallest of 2 candidates that is as fast" in out
+    assert "1.000 (0.900–1.100)" in out
+
+
+def test_explain_as_a_table(command, shrinks):
+    code, out, err = command("explain", "shrinks.onnx", "--round-to", "3", "--markdown", "why.md")
+    assert (code, err) == (0, "")
+    assert [line.rstrip() for line in out.splitlines()] == EXPLAINED.splitlines()
+    assert "| layer | op | channels | dead | constant | unread | duplicate | rounded |" in Path("why.md").read_text()
+    code, out, err = command("explain", "shrinks.onnx", "--json")
+    assert [(one["dead"], one["rounded"]) for one in json.loads(out)["layers"]] == [(3, 0), (0, 0)]
+    assert "rounded" not in command("explain", "shrinks.onnx")[1]
 
 
 def test_check_writes_its_files(command, published):

@@ -33,7 +33,7 @@ def arrange(trace: Trace) -> Array | None:
     """
     live = needed(trace)
     dead, restored = sliceable(trace.labels, live)
-    if all(reason != WHOLE_SLICES for _, reason in restored):
+    if all(one.reason != WHOLE_SLICES for one in restored):
         return None
     places = _Places(trace, live)
     source, _ = places.best()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,9 +11,26 @@ from compress.channels.graph import Array, Node, Shape
 from compress.channels.labels import STAYS, Labels, Slices, coverage, on_axis
 from compress.channels.rules.base import NodeEdit
 from compress.channels.trace import Trace
+from compress.channels.widths import MINIMAL, sites
 
 ALL_DEAD = "a tensor keeps at least one channel"
 WHOLE_SLICES = "only whole slices can go, and other channels of its slice are needed"
+ROUNDED = "rounding keeps them"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Atoms that nothing needs and that stay all the same.
+
+    Attributes:
+        atoms: the atoms.
+        reason: why.
+        tensor: a tensor that holds them, where the reason was found.
+    """
+
+    atoms: Array
+    reason: str
+    tensor: str
 
 
 class Kept:
@@ -21,10 +39,10 @@ class Kept:
     Args:
         trace: what is known of the graph.
         dead: for each atom, whether it goes.
-        restored: atoms that nothing needs and that stay all the same, with the reason.
+        restored: what nothing needs and stays all the same.
     """
 
-    def __init__(self, trace: Trace, dead: Array, restored: Sequence[tuple[Array, str]] = ()) -> None:
+    def __init__(self, trace: Trace, dead: Array, restored: Sequence[Restored] = ()) -> None:
         self.trace = trace
         self.dead = dead
         self.restored = tuple(restored)
@@ -74,30 +92,37 @@ def sweep(trace: Trace) -> Kept:
     """Finds the largest set of channels that no output needs and that can be cut out of every tensor.
 
     Returns:
-        what remains; each axis keeps at least one position, and each layer that loses channels a multiple of
-        `trace.round_to`.
+        what remains; each axis keeps at least one position, and each layer that loses channels as many as
+        `trace.widths` wants.
     """
     kept = Kept(trace, *sliceable(trace.labels, needed(trace)))
-    while trace.round_to > 1 and (revived := _rounded_up(kept)).size:
+    while trace.widths != MINIMAL and (revived := _widened(kept)):
         alive = ~kept.dead
-        alive[revived] = True
+        for one in revived:
+            alive[one.atoms] = True
         dead, restored = sliceable(trace.labels, alive)
-        kept = Kept(trace, dead, [*kept.restored, (revived, "rounding keeps it"), *restored])
+        kept = Kept(trace, dead, [*kept.restored, *revived, *restored])
     return kept
 
 
-def _rounded_up(kept: Kept) -> Array:
-    """Returns atoms that must come back so that each weight produces a multiple of `round_to` channels, or all."""
-    found = [np.zeros(0, dtype=np.int64)]
-    for (name, axis), role in kept.trace.labels.roles.items():
-        mask = kept.mask(name, axis) if role == "out" else np.ones(0, dtype=bool)
-        lacking = -int(mask.sum()) % kept.trace.round_to
-        if lacking and not mask.all():
-            gone = np.flatnonzero(~mask)[:lacking]
-            for factor in kept.trace.labels.of(name):
-                if axis in coverage(factor):
-                    found.append(factor.take(gone, axis=axis).reshape(-1))
-    return np.concatenate(found)
+def _widened(kept: Kept) -> list[Restored]:
+    """Returns atoms that must come back so that each site is as wide as the policy wants it."""
+    labels = kept.trace.labels
+    classes, touched = labels.classes(), np.zeros(labels.atom_count, dtype=bool)
+    found = []
+    for site in sites(kept.trace):
+        mask = kept.mask(site.weight, site.axis)
+        gone, living = np.flatnonzero(~mask), int(mask.sum())
+        lacking = kept.trace.widths.kept(site, living, mask.size) - living if gone.size else 0
+        covering = [factor for factor in labels.of(site.weight) if site.axis in coverage(factor)] if lacking else []
+        # What comes back for one site may be what another one lacks: that is seen in the next round.
+        if any(touched[classes[factor.take(gone, axis=site.axis)]].any() for factor in covering):
+            continue
+        for factor in covering:
+            atoms = factor.take(gone[:lacking], axis=site.axis).reshape(-1)
+            touched[classes[atoms]] = True
+            found.append(Restored(atoms, ROUNDED, site.weight))
+    return found
 
 
 def keep_only(trace: Trace, live: Array) -> Kept:
@@ -114,17 +139,17 @@ def needed(trace: Trace) -> Array:
         live[pin.atoms] = True
     for name, cells in trace.needs.items():
         for factor in labels.of(name):
-            live[factor[_over(cells, factor)]] = True
+            live[factor[over(cells, factor)]] = True
     return live
 
 
-def _over(cells: Array, factor: Array) -> Array:
+def over(cells: Array, factor: Array) -> Array:
     """Returns for each position of a factor whether any of the cells there is true."""
     others = tuple(axis for axis, size in enumerate(factor.shape) if size == 1)
     return np.broadcast_to(cells.any(axis=others, keepdims=True), factor.shape)
 
 
-def sliceable(labels: Labels, live: Array) -> tuple[Array, list[tuple[Array, str]]]:
+def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:
     """Shrinks the dead set until what goes is whole classes and whole slices, and no axis goes entirely.
 
     Args:
@@ -132,24 +157,35 @@ def sliceable(labels: Labels, live: Array) -> tuple[Array, list[tuple[Array, str
         live: which atoms stay for themselves.
 
     Returns:
-        the dead atoms, and those that had to come back, with the reason.
+        the dead atoms, and those that had to come back.
     """
     classes = labels.classes()
-    restored: list[tuple[Array, str]] = []
+    restored: list[Restored] = []
     tied = slices_by_cells(labels)
     while True:
         alive = np.zeros(labels.atom_count, dtype=bool)
         alive[classes[live]] = True
         dead = ~alive[classes]
-        revived = [found for cells, slices in tied if (found := _not_sliceable(dead, cells, slices)) is not None]
+        revived = [(cells, stuck) for cells, slices in tied if (stuck := _not_sliceable(dead, cells, slices)).size]
+        reason = WHOLE_SLICES
         # Atoms beside slices live only by these, so what is dead as a whole is told apart at the end.
-        revived = revived or [(cells.reshape(-1)[:1], ALL_DEAD) for cells, _ in tied if dead[cells].all()]
+        if not revived:
+            revived = [(cells, cells.reshape(-1)[:1]) for cells, _ in tied if dead[cells].all()]
+            reason = ALL_DEAD
         if not revived:
             return dead, restored
-        restored += revived
+        names = _first_holders(labels)
+        restored += [Restored(atoms, reason, names[id(cells)]) for cells, atoms in revived]
         live = ~dead
-        for atoms, _ in revived:
+        for _, atoms in revived:
             live[atoms] = True
+
+
+def _first_holders(labels: Labels) -> dict[int, str]:
+    """Returns the first tensor that has an array of cells, by its identity; for cells beside tensors a weight."""
+    beside = {id(one.cells): one.weight for one in labels.slices}
+    held = [(id(factor), name) for name, factors in labels.factors.items() for factor in factors]
+    return beside | dict(reversed(held))
 
 
 def slices_by_cells(labels: Labels) -> list[tuple[Array, list[Slices]]]:
@@ -164,11 +200,11 @@ def slices_by_cells(labels: Labels) -> list[tuple[Array, list[Slices]]]:
     return list(found.values())
 
 
-def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> tuple[Array, str] | None:
-    """Returns the atoms of or beside `cells` that must come back, and why; None if all that is dead can go."""
+def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> Array:
+    """Returns the atoms of or beside `cells` that must come back so that what is dead is whole slices."""
     axes, gone = coverage(cells), dead[cells]
     if len(axes) < 2 or not (gone.any() or slices):
-        return None
+        return np.zeros(0, np.int64)
     whole = {a: np.asarray(gone.all(axis=tuple(b for b in range(gone.ndim) if b != a))) for a in axes}
     for one in slices:
         whole[one.axis] = np.asarray(whole[one.axis] & dead[one.atoms])
@@ -176,5 +212,4 @@ def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> tuple[Arr
     for axis, goes in whole.items():
         sliced |= on_axis(goes, axis, gone.ndim)
     beside = [one.atoms[dead[one.atoms] & ~whole[one.axis]] for one in slices]
-    stuck = np.concatenate([cells[gone & ~sliced], *beside])
-    return (stuck, WHOLE_SLICES) if stuck.size else None
+    return np.concatenate([cells[gone & ~sliced], *beside])

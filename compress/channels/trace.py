@@ -16,6 +16,7 @@ from compress.channels.labels import Labels
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule
 from compress.channels.rules.opaque import Opaque
+from compress.channels.widths import MINIMAL, WidthPolicy
 
 _OPAQUE = Opaque()
 
@@ -35,20 +36,23 @@ class Trace:
         needs: which cells of a tensor an output depends on, as booleans that broadcast to the tensor's shape.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero.
         fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
-        round_to: a layer that loses channels keeps a multiple of this many, dead ones among them if need be.
+        widths: how many channels a layer that loses some keeps, dead ones among them.
         unknown: operators without a rule, and how often they occur.
+        readers: who needs which cells of a tensor even where their value is known.
     """
 
     graph: Graph
     labels: Labels
     epsilon: float = 0.0
     fold: bool = True
-    round_to: int = 1
+    widths: WidthPolicy = MINIMAL
     values: dict[str, Array] = field(default_factory=dict)
     examples: dict[str, Array] = field(default_factory=dict)
     fixed: dict[str, Array] = field(default_factory=dict)
     needs: dict[str, Array] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
+    readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
+    _reader: Node | None = None
     _nonzero: dict[str, Array] = field(default_factory=dict)
     _rules: dict[int, Rule] = field(default_factory=dict)
 
@@ -139,6 +143,8 @@ class Trace:
 
     def keep(self, name: str, cells: Array) -> None:
         """Marks cells of a tensor as needed even where their value is known."""
+        if self._reader is not None:
+            self.readers.setdefault(name, []).append((self._reader, cells))
         before = self.needs.get(name)
         self.needs[name] = cells if before is None else before | cells
 
@@ -166,18 +172,20 @@ class Trace:
         return self.needs[name] & self.varies(name)
 
 
-def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: int = 1, spread: bool = False) -> Trace:
+def trace(
+    graph: Graph, *, epsilon: float = 0.0, fold: bool = True, widths: WidthPolicy = MINIMAL, spread: bool = False
+) -> Trace:
     """Runs the three passes.
 
     Args:
         graph: the graph.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero; 0: only true zeros.
         fold: whether a constant other than zero may move into the next bias.
-        round_to: a layer that loses channels keeps a multiple of this many.
+        widths: how many channels a layer that loses some keeps.
         spread: whether heads, groups and what is inside of them may go; see `Labels`.
     """
     labels = Labels(graph, spread=spread)
-    result = Trace(graph, labels, epsilon=epsilon, fold=fold, round_to=round_to, values=dict(graph.constants))
+    result = Trace(graph, labels, epsilon=epsilon, fold=fold, widths=widths, values=dict(graph.constants))
     _evaluate(result)
     for node in graph.nodes:
         if rules.find(node.key) is None:
@@ -204,10 +212,12 @@ def trace(graph: Graph, *, epsilon: float = 0.0, fold: bool = True, round_to: in
         result.keep(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
     read_whole = {(id(node), name) for node, name in ignored}
     for node in reversed(graph.nodes):
+        result._reader = node
         result.rule(node).need(node, result)
         for name in node.inputs:
             if (id(node), name) in read_whole:
                 result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
+    result._reader = None
     return result
 
 

@@ -7,32 +7,39 @@ from typing import Annotated
 
 import typer
 
-from compress.cli.options import Epsilon, Exact, Json, Model
+from compress.cli.options import Epsilon, Exact, Json, Model, RoundTo, Target
+from compress.cli.rewriting import rewrite_settings
 
 
 def explain(
     model: Model,
     epsilon: Epsilon = None,
     exact: Exact = False,
+    round_to: RoundTo = "none",
+    target: Target = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a Markdown table here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell why an ONNX file does not shrink, by layer."""
+    """Tell why an ONNX file does not shrink, by layer.
+
+    With --round-to also what rounding keeps; nothing is measured: auto stands for what is known of the target.
+    """
     from compress.artifact import write_text
     from compress.console import print_json, print_line, print_table
-    from compress.recipe import RewriteSettings, validate
     from compress.rewrite import explain as explain_model
     from compress.rewrite.explain import reason
 
-    given = {} if epsilon is None and not exact else {"epsilon": 0.0 if exact else epsilon}
-    found = explain_model(model, validate(given, RewriteSettings, "options"))
+    found = explain_model(model, rewrite_settings(epsilon, exact, round_to, target))
     if markdown is not None:
         write_text(markdown, found.markdown())
     if as_json:
         print_json(found.to_dict())
         return
-    rows = ((one.node, one.op, one.channels, one.dead, one.constant, one.duplicate) for one in found.layers)
-    print_table(str(model), ("layer", "op", "channels", "dead", "constant", "duplicate"), rows)
+    # A terminal is narrow, and names of layers are long: counts that are 0 throughout share one line.
+    columns = tuple(name for name in found.columns if name == "channels" or name not in found.empty)
+    print_table(str(model), ("layer", "op", *columns), found.rows(columns))
+    if len(columns) < len(found.columns):
+        print_line(f"in no layer: {', '.join(name for name in found.columns if name not in columns)}")
     for layer in found.layers:
         for row in layer.kept:
             print_line(f"{layer.node}: {reason(row)}")

@@ -13,3 +13,14 @@ RecipeFile = Annotated[Path, typer.Argument(help="A recipe (TOML).")]
 Model = Annotated[Path, typer.Argument(help="An ONNX file.")]
 Epsilon = Annotated[float | None, typer.Option(help="Weights below ε × the largest count as zero.")]
 Exact = Annotated[bool, typer.Option(help="Only true zeros count.")]
+RoundTo = Annotated[
+    str,
+    typer.Option(
+        metavar="none|N|auto|all",
+        help="Which dead channels stay because that is faster: none; as many as make a multiple of N; what is fastest "
+        "on this machine, measured, or what is known of --target; all.",
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option(help="With --round-to auto: x86 or arm, without measuring. Default: this machine.")
+]

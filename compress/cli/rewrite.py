@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from compress.cli.options import Epsilon, Exact, Json, Model, Output
+from compress.cli.options import Epsilon, Exact, Json, Model, Output, RoundTo, Target
+from compress.cli.rewriting import rewrite_settings
 
 
 def rewrite(
@@ -15,21 +16,29 @@ def rewrite(
     output: Output,
     epsilon: Epsilon = None,
     exact: Exact = False,
-    round_to: Annotated[int, typer.Option(help="Keep multiples of this many channels; 8 or 16 suit x86.")] = 1,
+    round_to: RoundTo = "none",
+    target: Target = None,
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of outputs.")] = 1e-5,
     inputs: Annotated[Path | None, typer.Option(help=".npz of real inputs, by name, to compare on too.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Remove dead channels from an ONNX file, with proof."""
+    """Remove dead channels from an ONNX file, with proof.
+
+    By default all that can go goes. Some counts of channels run faster than a few fewer: --round-to keeps dead
+    channels for that.
+    """
     from compress.console import print_json, print_line, print_table, working
-    from compress.recipe import RewriteSettings, validate
     from compress.rewrite import rewrite_file
 
-    given: dict[str, Any] = {"tolerance": tolerance, "round_to": round_to}
-    if exact or epsilon is not None:
-        given["epsilon"] = 0.0 if exact else epsilon
+    settings = rewrite_settings(epsilon, exact, round_to, target, tolerance=tolerance)
+    measure = None
+    if settings.round_to == "auto" and target is None:
+        from compress.pipeline.measuring import latencies
+        from compress.recipe import ProfileSettings
+
+        measure = latencies(ProfileSettings())
     with working("rewriting"):
-        result = rewrite_file(model, output, validate(given, RewriteSettings, "options"), inputs=inputs)
+        result = rewrite_file(model, output, settings, inputs=inputs, measure=measure)
     if as_json:
         print_json(result.to_dict())
         return
@@ -43,9 +52,23 @@ def rewrite(
     if result.samples is not None:
         proof += f", within {result.samples_abs_diff:.2g} on {result.samples} samples"
     print_line(f"{result.channels_removed} channels removed, {proof}, {result.seconds:.1f} s")
+    rounding = result.rounding
+    if rounding.tried:
+        tried = (
+            (one.round_to, f"{one.file_bytes:,}", f"{one.ratio:.3f} ({one.low:.3f}–{one.high:.3f})")
+            for one in rounding.tried
+        )
+        print_table("rounding, measured", ("round to", "file bytes", "latency over the fastest (95 %)"), tried)
+    if rounding.asked != "none":
+        place = f" for {rounding.target}" if rounding.target else ""
+        print_line(f"rounded to {rounding.used}{place}: {rounding.why}")
     for note in result.notes:
         print_line(f"  {note}")
     if result.blocked:
-        columns = ("tensor", "channels", "why they stay")
-        reasons = ((b.tensor, b.channels, f"{b.reason} ({b.node})" if b.node else b.reason) for b in result.blocked)
-        print_table("constant channels that stay", columns, reasons)
+        stay: dict[str, int] = {}
+        for row in result.blocked:
+            stay[row.reason] = stay.get(row.reason, 0) + row.channels
+        print_table(
+            "constant and unread channels that stay", ("channels", "why"), ((n, why) for why, n in stay.items())
+        )
+        print_line("where, and what keeps them: compress explain, or --json")

@@ -15,6 +15,7 @@ from compress.check.metrics import METRICS_NAME
 from compress.errors import RecipeError
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
+from compress.pipeline.measuring import latencies
 from compress.profiling import profile
 from compress.quantize import quantize
 from compress.quantize.evaluate import onnx_accuracy
@@ -36,9 +37,11 @@ def export_networks(context: RunContext, _: Sequence[StageRecord]) -> dict[str, 
 
 def rewrite_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
     """Rewrites both, so that they differ by the pruning alone → before.onnx, rewritten.onnx."""
+    settings, measure = context.recipe.rewrite, latencies(context.recipe.profile)
     figures = {}
     for source, target in (("exported_before", "before"), ("exported", "rewritten")):
-        result = rewrite_file(context.path(f"{source}.onnx"), context.path(f"{target}.onnx"), context.recipe.rewrite)
+        files = context.path(f"{source}.onnx"), context.path(f"{target}.onnx")
+        result = rewrite_file(*files, settings, measure=measure)
         figures[target] = result.to_dict() | {
             "test_accuracy": onnx_accuracy(context.path(f"{target}.onnx"), context.dataset.test)
         }

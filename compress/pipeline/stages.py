@@ -96,6 +96,12 @@ def _train_settings(context: RunContext) -> Any:
     return {**found, "rewind_epochs": context.recipe.retrain.rewind_epochs}
 
 
+def _rewrite(context: RunContext) -> Any:
+    """Returns what decides the rewriting: how latency is measured too, where that decides how to round."""
+    names = ("rewrite", "profile") if context.recipe.rewrite.round_to == "auto" else ("rewrite",)
+    return _section(*names, "data", data=True)(context)
+
+
 def _weights(context: RunContext) -> list[Path]:
     name = context.recipe.model.checkpoint
     return [context.find(name, "checkpoint")] if name else []
@@ -166,7 +172,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "rewrite",
         deploying.rewrite_models,
-        _section("rewrite", "data", data=True),
+        _rewrite,
         inputs=("exported_before.onnx", "exported.onnx"),
         outputs=("before.onnx", "rewritten.onnx"),
     ),

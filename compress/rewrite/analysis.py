@@ -12,6 +12,7 @@ from compress.channels.trace import Trace, trace
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
+from compress.rewrite.rounding import policy
 
 
 def analyse(model: ModelProto, settings: RewriteSettings, weights: Mapping[str, Array] | None = None) -> Trace:
@@ -23,11 +24,12 @@ def analyse(model: ModelProto, settings: RewriteSettings, weights: Mapping[str, 
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`.
 
     Raises:
+        CompressError: if nothing is known of the target that it is to be rounded for.
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
     with analysing():
         graph = channel_graph(model, weights)
-        return trace(graph, epsilon=settings.epsilon, round_to=settings.round_to, spread=True)
+        return trace(graph, epsilon=settings.epsilon, widths=policy(settings), spread=True)
 
 
 @contextmanager

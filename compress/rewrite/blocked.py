@@ -1,4 +1,4 @@
-"""Why a channel that holds nothing could not go."""
+"""Why a channel that nothing needs, or whose value is known, could not go."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress.channels.cells import only_axis
+from compress.channels.graph import Array, Node
 from compress.channels.labels import STAYS
-from compress.channels.sweep import sweep
+from compress.channels.rules.base import pads
+from compress.channels.sweep import Kept, over, sweep
 from compress.channels.trace import Trace
+from compress.rewrite.weighted import weighted
 
-_NEEDED = ("", "added to channels that are needed, or read where padding shows it")
-_ALONE = ("", "a tensor keeps at least one channel")
+_ALONE = "a tensor keeps at least one channel"
+_TIED = "they go only together with channels that are needed"
+_SAME_LAYER = "they go only together with others of their layer, which are needed"
+_SHOWN = "zero padding shows their value, for which no bias can stand"
+_READ = "they are read where no bias can stand for their value"
 
 
 @dataclass(frozen=True)
 class Blocked:
-    """Channels that hold a constant and stay.
+    """Channels that hold nothing, or that nothing needs, and stay.
 
     Attributes:
         tensor: where they are.
@@ -36,31 +41,79 @@ class Blocked:
 
 
 def blocked_channels(trace: Trace) -> list[Blocked]:
-    """Returns the constant channels that remain behind weights, with the reason for each."""
+    """Returns the constant and the unread channels behind weights that remain, with what keeps them."""
     kept = sweep(trace)
-    classes = trace.labels.classes()
-    keepers = [_NEEDED, _ALONE]
-    # The place in `keepers` of what keeps each class.
-    kept_by = np.zeros(trace.labels.atom_count, dtype=np.int64)
-    kept_by[STAYS] = 1
-    for atoms, keeper in [
-        *((atoms, ("", reason)) for atoms, reason in kept.restored),
-        *((pin.atoms, (pin.node, pin.reason)) for pin in reversed(trace.labels.pins)),
-    ]:
-        kept_by[classes[atoms]] = len(keepers)
-        keepers.append(keeper)
+    because = _Reasons(trace, kept)
     found: list[Blocked] = []
-    producing = trace.labels.producing_axes()
-    for node in trace.graph.nodes:
-        weight = node.input(1)
-        if weight not in producing or not node.outputs or node.outputs[0] not in trace.values:
-            continue
-        output = node.outputs[0]
-        axis = 1 if node.operator.startswith("Conv") else len(trace.graph.shapes[output]) - 1
-        size = trace.graph.shapes[output][axis]
-        idle = ~only_axis(trace.varies(output), axis, size) & kept.mask(output, axis)
-        atoms = trace.labels.axis(weight, producing[weight], node)[: idle.size]
-        counts = Counter(keepers[place] for place in kept_by[classes[atoms[idle]]])
-        for (keeping, reason), count in counts.items():
-            found.append(Blocked(output, keeping, node.operator, reason, count))
+    for one in weighted(trace):
+        stuck = (one.constant(trace) | one.unread(trace)) & one.stays(kept)
+        counts = Counter(because.of(int(atom), one.node) for atom in one.atoms[stuck])
+        found += [
+            Blocked(one.output, keeper, one.node.operator, reason, count) for (keeper, reason), count in counts.items()
+        ]
+    return found
+
+
+class _Reasons:
+    """What keeps each class of atoms: a node, and a reason."""
+
+    def __init__(self, trace: Trace, kept: Kept) -> None:
+        self._classes = trace.labels.classes()
+        self._nodes = trace.graph.nodes
+        self._needed = _producers(trace, self._classes)
+        self._read = _readers(trace, self._classes)
+        # The place in `_known` of what keeps each class; -1: neither a pin nor something restored.
+        self._place = np.full(self._classes.size, -1)
+        self._known: list[tuple[str, str]] = []
+        touching = ((index, name) for index, node in enumerate(self._nodes) for name in (*node.inputs, *node.outputs))
+        first = {name: index for index, name in reversed(list(touching)) if name}
+        # Of several tensors that hold what came back, the first in the graph is named; last is what no node touches.
+        for one in sorted(kept.restored, key=lambda one: -first.get(one.tensor, len(self._nodes))):
+            self._know(one.atoms, self._nodes[first[one.tensor]].name if one.tensor in first else "", one.reason)
+        for pin in reversed(trace.labels.pins):
+            self._know(pin.atoms, pin.node, pin.reason)
+
+    def of(self, atom: int, node: Node) -> tuple[str, str]:
+        """Returns the node that keeps an atom which `node` produces, and the reason."""
+        unit = int(self._classes[atom])
+        if unit == STAYS:
+            return node.name, _ALONE
+        if self._place[unit] >= 0:
+            keeper, reason = self._known[int(self._place[unit])]
+            return keeper or node.name, reason
+        if self._needed[unit] >= 0:
+            other = self._nodes[self._needed[unit]]
+            return other.name, _SAME_LAYER if other is node else _TIED
+        if self._read[unit] >= 0:
+            reader = self._nodes[self._read[unit]]
+            return reader.name, _SHOWN if pads(reader) else _READ
+        return node.name, _TIED
+
+    def _know(self, atoms: Array, node: str, reason: str) -> None:
+        self._place[self._classes[atoms]] = len(self._known)
+        self._known.append((node, reason))
+
+
+def _producers(trace: Trace, classes: Array) -> Array:
+    """Returns for each class the first node that must compute a channel of it, -1 for none."""
+    found = np.full(classes.size, -1)
+    for index, node in reversed(list(enumerate(trace.graph.nodes))):
+        for name in (output for output in node.outputs if output in trace.graph.shapes):
+            cells = trace.demand(name)
+            for factor in trace.labels.of(name) if cells.any() else ():
+                found[classes[factor[over(cells, factor)]]] = index
+    return found
+
+
+def _readers(trace: Trace, classes: Array) -> Array:
+    """Returns for each class the first node that needs a channel of it though its value is known, -1 for none."""
+    found = np.full(classes.size, -1)
+    position = {id(node): index for index, node in enumerate(trace.graph.nodes)}
+    for name, readers in trace.readers.items():
+        for reader, cells in readers if name in trace.graph.shapes else ():
+            shown = cells & ~trace.varies(name)
+            for factor in trace.labels.of(name) if shown.any() else ():
+                units = classes[factor[over(shown, factor)]]
+                earlier = (found[units] < 0) | (found[units] > position[id(reader)])
+                found[units[earlier]] = position[id(reader)]
     return found

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
-from compress.channels.cells import only_axis
 from compress.channels.graph import Node
 from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
+from compress.channels.widths import MINIMAL
 from compress.onnx_io.file import read_model
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse, analysing
 from compress.rewrite.blocked import Blocked, blocked_channels
+from compress.rewrite.rounding import Rounding, unmeasured
+from compress.rewrite.weighted import weighted
+
+_COUNTS = ("channels", "dead", "constant", "unread", "duplicate")
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class Layer:
         channels: that it produces.
         dead: that a rewrite removes: no output needs them.
         constant: that hold one value whatever the input, among those that stay.
+        unread: that no output depends on, among those that stay.
         duplicate: whose weights repeat those of an earlier channel of the layer, among those that stay.
-        kept: reasons of the constant ones.
+        rounded: that stay for nothing but rounding; they are among the constant and the unread ones.
+        kept: reasons of the constant and the unread ones.
     """
 
     node: str
@@ -38,7 +44,9 @@ class Layer:
     channels: int
     dead: int
     constant: int
+    unread: int
     duplicate: int
+    rounded: int = 0
     kept: tuple[Blocked, ...] = ()
 
 
@@ -49,23 +57,41 @@ class Explanation:
     Attributes:
         layers: in the order of the graph.
         unknown: operators without a rule, and how often they occur; all that they touch stays.
+        rounding: how the layers are rounded.
     """
 
     layers: tuple[Layer, ...]
     unknown: dict[str, int]
+    rounding: Rounding
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Those of `columns` in which every layer has 0."""
+        return tuple(name for name in self.columns if not any(getattr(one, name) for one in self.layers))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The counts of a layer that a table shows; those of rounding only where it was asked for."""
+        return (*_COUNTS, "rounded") if self.rounding.used != "none" else _COUNTS
+
+    def rows(self, columns: tuple[str, ...]) -> list[tuple[str | int, ...]]:
+        """Returns a row a layer: name, operator, and those counts."""
+        return [(one.node, one.op, *(getattr(one, name) for name in columns)) for one in self.layers]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON value."""
-        return {"layers": [asdict(layer) for layer in self.layers], "unknown": self.unknown}
+        layers = [asdict(layer) for layer in self.layers]
+        return {"layers": layers, "unknown": self.unknown, "rounding": asdict(self.rounding)}
 
     def markdown(self) -> str:
         """Returns a Markdown table, and the reasons below it."""
-        lines = ["| layer | op | channels | dead | constant | duplicate |", "|---|---|--:|--:|--:|--:|"]
-        for layer in self.layers:
-            counts = (layer.channels, layer.dead, layer.constant, layer.duplicate)
-            lines.append(f"| {_escaped(layer.node)} | {layer.op} | {' | '.join(map(str, counts))} |")
+        lines = [f"| layer | op | {' | '.join(self.columns)} |", f"|---|---|{'--:|' * len(self.columns)}"]
+        for name, op, *counts in self.rows(self.columns):
+            lines.append(f"| {_escaped(str(name))} | {op} | {' | '.join(map(str, counts))} |")
         reasons = [f"- {_escaped(layer.node)}: {reason(row)}" for layer in self.layers for row in layer.kept]
-        lines += ["", "Constant channels that stay:", "", *reasons] if reasons else []
+        lines += (
+            ["", "Channels that hold nothing, or that nothing reads, and that stay:", "", *reasons] if reasons else []
+        )
         names = ", ".join(f"{name} × {count}" for name, count in self.unknown.items())
         lines += ["", f"Operators without a rule, whose surroundings stay: {names}"] if names else []
         return "\n".join(lines) + "\n"
@@ -83,45 +109,43 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     """
     settings = settings or RewriteSettings()
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
+    rounding = unmeasured(settings)
     with analysing():
-        return _explained(analyse(original, settings))
+        return _explained(analyse(original, settings), rounding)
 
 
-def _explained(known: Trace) -> Explanation:
+def _explained(known: Trace, rounding: Rounding) -> Explanation:
     kept = sweep(known)
+    least = kept if known.widths == MINIMAL else sweep(replace(known, widths=MINIMAL))
     blocked: dict[str, list[Blocked]] = {}
     for row in blocked_channels(known):
         blocked.setdefault(row.tensor, []).append(row)
     layers = []
-    producing = known.labels.producing_axes()
-    for node in known.graph.nodes:
-        axis = producing.get(node.input(1))
-        if axis is None or node.outputs[0] not in known.graph.shapes:
-            continue
-        weight, output = node.inputs[1], node.outputs[0]
-        size = known.graph.shapes[weight][axis]
-        stays = kept.mask(weight, axis)
-        rank = len(known.graph.shapes[output])
-        channel_axis = 1 if node.operator.startswith("Conv") else rank - 1
-        constant = ~only_axis(known.varies(output), channel_axis, size) & stays
+    for one in weighted(known):
+        stays, constant = one.stays(kept), one.constant(known)
+        repeats = _repeats(one.node, one.rows, known)
+        # A recurrent layer has several rows a channel.
+        repeats = repeats if repeats.size == stays.size else np.zeros_like(stays)
         layers.append(
             Layer(
-                node=node.name,
-                op=node.operator,
-                channels=size,
+                node=one.node.name,
+                op=one.node.operator,
+                channels=stays.size,
                 dead=int((~stays).sum()),
-                constant=int(constant.sum()),
-                duplicate=int((_repeats(node, axis, known) & stays & ~constant).sum()),
-                kept=tuple(blocked.get(output, ())),
+                constant=int((constant & stays).sum()),
+                unread=int((one.unread(known) & stays).sum()),
+                duplicate=int((repeats & stays & ~constant).sum()),
+                rounded=int((stays & ~one.stays(least)).sum()),
+                kept=tuple(blocked.get(one.output, ())),
             )
         )
-    return Explanation(tuple(layers), dict(known.unknown))
+    return Explanation(tuple(layers), dict(known.unknown), rounding)
 
 
 def reason(row: Blocked) -> str:
     """Returns why channels stay, in words."""
     by = f" ({row.node})" if row.node else ""
-    return f"{row.channels} constant channel{'s' if row.channels > 1 else ''} stay: {row.reason}{by}"
+    return f"{row.channels} of its channels stay: {row.reason}{by}"
 
 
 def _repeats(node: Node, axis: int, known: Trace) -> np.ndarray[Any, np.dtype[np.bool_]]:

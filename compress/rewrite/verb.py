@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from compress.rewrite.attempts import Original, best_attempt
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.passes import passes
 from compress.rewrite.proof import Judge, Proof
-from compress.rewrite.samples import samples_for
+from compress.rewrite.rounding import Choice, Measure, Rounding, candidates, fastest, unmeasured
+from compress.rewrite.samples import Samples, samples_for
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class RewriteResult:
         samples_abs_diff: largest difference of outputs on these.
         seconds: analysis, rewriting and proof.
         proven: whether the outputs were compared and agree; if not, `notes` says why and `model` is the original.
-        blocked: zeroed or constant channels that stay, and why.
+        rounding: which dead channels stay because that is faster, and who says so.
+        blocked: channels that stay although nothing needs them or their value is known, and why.
         notes: what each pass did.
     """
 
@@ -56,6 +58,7 @@ class RewriteResult:
     max_abs_diff: float
     seconds: float
     proven: bool
+    rounding: Rounding
     runtime_rel_diff: float | None = None
     samples: int | None = None
     samples_abs_diff: float = 0.0
@@ -64,8 +67,8 @@ class RewriteResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON value, without the model."""
-        values = {name: value for name, value in vars(self).items() if name not in ("model", "blocked")}
-        return values | {"blocked": [asdict(row) for row in self.blocked]}
+        values = {name: value for name, value in vars(self).items() if name not in ("model", "blocked", "rounding")}
+        return values | {"rounding": asdict(self.rounding), "blocked": [asdict(row) for row in self.blocked]}
 
 
 def rewrite(
@@ -73,6 +76,7 @@ def rewrite(
     settings: RewriteSettings | None = None,
     *,
     inputs: Mapping[str, np.ndarray] | Path | str | None = None,
+    measure: Measure | None = None,
 ) -> RewriteResult:
     """Removes what no output needs from an ONNX model, exactly.
 
@@ -81,11 +85,13 @@ def rewrite(
         settings: see `RewriteSettings`.
         inputs: real inputs to compare the outputs on, beside those that are drawn: arrays by the names of the model's
             inputs, or an `.npz` file with them; see `compress.rewrite.samples`.
+        measure: times models where they will run; decides where `round_to` is auto and no target is named.
 
     Returns:
-        The smallest model that could be proven equal.
+        The smallest model that could be proven equal; with rounding, the smallest of those that are wanted.
 
     Raises:
+        CompressError: if nothing is known of the target that it is to be rounded for.
         ModelFileError: if the file is not a model that ONNX Runtime loads.
         DataError: if the real inputs do not fit the model.
     """
@@ -98,8 +104,25 @@ def rewrite(
         model = read_model(Path(model))
     else:
         require_sound(model, "the model")
+    given = None if inputs is None else samples_for(model, Path(inputs) if isinstance(inputs, str) else inputs)
+
+    def rewritten(settings: RewriteSettings) -> RewriteResult:
+        return _rewritten(model, settings, given, file)
+
+    if settings.round_to != "auto" or settings.target is not None or measure is None:
+        return replace(rewritten(settings), seconds=time.perf_counter() - start)
+    ways = candidates(settings)
+    tried: dict[Choice, RewriteResult] = {"none": rewritten(ways.pop("none"))}
+    if tried["none"].channels_removed:
+        tried |= {choice: rewritten(one) for choice, one in ways.items()}
+    choice, rounding = fastest({choice: one.model for choice, one in tried.items()}, measure)
+    return replace(tried[choice], rounding=rounding, seconds=time.perf_counter() - start)
+
+
+def _rewritten(model: ModelProto, settings: RewriteSettings, given: Samples | None, file: Path | None) -> RewriteResult:
+    """Rewrites once; see `rewrite`. The seconds are left to the caller."""
+    rounding = unmeasured(settings)
     original = Original(model, settings)
-    given = None if inputs is None else samples_for(original.model, Path(inputs) if isinstance(inputs, str) else inputs)
     chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
     # What the runtime refuses is not worth an analysis.
     with Judge(original.model, settings.tolerance, given, file) as judge:
@@ -125,8 +148,9 @@ def rewrite(
         file_bytes_after=best.file_bytes,
         channels_removed=sum(int(n.split()[0]) for n in notes if n.endswith("channels removed")),
         max_abs_diff=proof.max_abs_diff,
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
         proven=proof.holds,
+        rounding=rounding,
         runtime_rel_diff=proof.runtime_rel_diff,
         samples=proof.samples,
         samples_abs_diff=proof.samples_abs_diff,
@@ -141,9 +165,10 @@ def rewrite_file(
     settings: RewriteSettings | None = None,
     *,
     inputs: Mapping[str, np.ndarray] | Path | str | None = None,
+    measure: Measure | None = None,
 ) -> RewriteResult:
     """Rewrites a file into another one, atomically. See `rewrite`."""
-    result = rewrite(source, settings, inputs=inputs)
+    result = rewrite(source, settings, inputs=inputs, measure=measure)
     write_model(result.model, target)
     return result
 

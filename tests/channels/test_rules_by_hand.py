@@ -136,7 +136,7 @@ def test_an_axis_keeps_one_position():
     constants["w1"][:] = 0
     kept = sweep(traced([node("Conv", "in w0", "x"), node("Conv", "x w1", "out")], constants))
     assert (kept.count("x", 1), kept.count("out", 1)) == (1, 2)
-    assert {reason for _, reason in kept.restored} == {"a tensor keeps at least one channel"}
+    assert {restored.reason for restored in kept.restored} == {"a tensor keeps at least one channel"}
 
 
 def test_a_slice_of_one_keeps_it():

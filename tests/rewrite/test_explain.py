@@ -66,4 +66,4 @@ def test_markdown_keeps_its_columns_whatever_a_layer_is_called(name):
     named.graph.node[0].name = name
     rows = [line for line in explain(named).markdown().splitlines() if line.startswith("|")]
     assert len(rows) == 4
-    assert all(row.replace("\\|", "").count("|") == 7 for row in rows)
+    assert all(row.replace("\\|", "").count("|") == 8 for row in rows)

@@ -1,0 +1,20 @@
+"""ONNX Runtime on ARM.
+
+float32 is smooth: a step of some 5 % after each multiple of 4, which no dead channel is worth. int8: depthwise
+convolutions are about three times cheaper at multiples of 8, 1×1 ones 6 … 14 %; dense ones are nearly flat,
+all in counted instructions of a Cortex-A53.
+"""
+
+from compress.rewrite.known_steps import KnownSteps, Step
+from compress.rewrite.targets import targets
+
+targets.register("arm")(
+    KnownSteps(
+        ("aarch64", "arm64", "armv8l", "armv7l"),
+        (
+            Step(8, growth=3.0, kinds=("depthwise",), role="out", element="int8"),
+            Step(8, growth=1.1, kinds=("pointwise",), role="in", element="int8"),
+            Step(8, growth=1.1, kinds=("pointwise",), role="out", element="int8"),
+        ),
+    )
+)

@@ -1,0 +1,22 @@
+"""ONNX Runtime on x86-64.
+
+float32 convolutions run on blocked channels (NCHWc) where a depthwise one has, or a dense one reads, a multiple of 4
+channels; all others fall back to a slower path. Whatever is blocked is padded to the block of 16 (8 without AVX-512):
+no larger multiple is faster than 4. A 1×1 or depthwise convolution of fewer than 16 channels is slower than one of 16.
+The growths are where chains of convolutions with 4 … 48 channels between them break even: 28×28, AVX-512, one thread.
+"""
+
+from compress.rewrite.known_steps import KnownSteps, Step
+from compress.rewrite.targets import targets
+
+targets.register("x86")(
+    KnownSteps(
+        ("x86_64", "amd64", "i686", "x86"),
+        (
+            Step(4, growth=1.9, kinds=("depthwise",), role="out", element="float32"),
+            Step(4, growth=1.15, kinds=("dense", "pointwise"), role="in", element="float32"),
+            Step(16, growth=3.0, kinds=("depthwise",), role="out", element="float32", below=16),
+            Step(16, growth=3.0, kinds=("pointwise",), role="in", element="float32", below=16),
+        ),
+    )
+)
