@@ -2,22 +2,36 @@
 
 import copy
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 
-from compress.errors import CompressError, RecipeError
-from compress.prune import methods
+from compress.data.base import ArraySplit, Dataset
+from compress.errors import CompressError, DataError, RecipeError
+from compress.prune import Trainer, methods
 from compress.prune.criteria import Criterion, WeightCriterion, criteria
 from compress.prune.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.search import searches
-from compress.recipe import PruneSettings
+from compress.recipe import PruneSettings, TrainSettings
 from compress.train.hooks import Hook
 
 # `plain` has no BatchNorm and no residual branch: these methods must say so there.
 NOT_FOR_PLAIN = {"bn-scale", "slimming", "ssl-depth"}
+
+
+# Searches that train take few epochs here.
+QUICK = {"epruning": {"epochs": 2, "explore_epochs": 1}}
+
+
+def trainer_of(problem):
+    images, labels = problem.samples.images.numpy(), problem.samples.labels.numpy()
+    split = [ArraySplit(images[p], labels[p], (0.0,) * 3, (1.0,) * 3) for p in (slice(0, 16), slice(16, 24))]
+    dataset = Dataset("samples", split[0], split[1], split[1], 3, images.shape[1:])
+    settings = TrainSettings(epochs=2, batch_size=8, learning_rate=0.01, device="cpu")
+    return Trainer(dataset, settings, seed=0)
 
 
 def unchanged(problem, state):
@@ -198,21 +212,34 @@ class TestRegularizer:
 class TestSearch:
     settings = PruneSettings(ratio=0.3, of="macs")
 
+    def chosen(self, name, problem, progress=None):
+        return build(searches, name, QUICK.get(name, {})).choose(
+            problem, self.settings, trainer=trainer_of(problem), progress=progress
+        )
+
     def test_reaches_the_ratio_repeats_and_changes_nothing(self, name, case, state_of):
         _, problem = case
         state = state_of(problem)
         said = []
-        found = build(searches, name, {}).choose(
-            problem, self.settings, progress=lambda share, text: said.append((share, text))
-        )
+        found = self.chosen(name, problem, lambda share, text: said.append((share, text)))
         assert found.keep.shape == (problem.groups.size,)
         assert problem.cost(found.keep).macs <= 0.7 * problem.cost.everything().macs
         assert all(keep.any() for keep in problem.groups.split(found.keep))
-        assert said
+        assert said or searches.get(name).trains
         assert all(0 <= share <= 1 and text for share, text in said)
-        again = build(searches, name, {}).choose(problem, self.settings)
+        again = self.chosen(name, problem)
         assert (again.keep == found.keep).all()
+        assert found.values.keys() == again.values.keys() <= set(problem.parameters)
+        assert all((again.values[n] == value).all() for n, value in found.values.items())
+        assert found.details["evaluations"] > 0
+        json.dumps(found.details, allow_nan=False)
         assert unchanged(problem, state)
+
+    def test_a_search_that_trains_says_what_it_lacks(self, name, case):
+        _, problem = case
+        if searches.get(name).trains:
+            with pytest.raises(DataError, match="trains; next: give a recipe"):
+                build(searches, name, QUICK.get(name, {})).choose(problem, self.settings)
 
 
 ALL = [(criteria, name) for name in criteria] + [(regularizers, n) for n in regularizers]
