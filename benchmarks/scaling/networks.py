@@ -161,3 +161,16 @@ def wide(channels: int, *, sparse: bool, narrow: int = 64, layers: int = 2) -> M
         x = net.add("Relu", net.gemm(x, narrow, channels))
         x = net.add("Relu", net.gemm(x, channels, narrow))
     return net.model((1, narrow), net.gemm(x, narrow, 10, np.zeros(10, dtype=bool)), (1, 10))
+
+
+def depthwise(channels: int, *, sparse: bool, narrow: int = 64) -> ModelProto:
+    """An inverted residual block whose inner axis has `channels` channels, each filtered by itself."""
+    net = Builder(sparse=sparse)
+    dead, out = net.dead(channels), net.dead(narrow)
+    x = net.conv("x", 3, narrow, 3, out)
+    y = net.add("Relu", net.conv(x, narrow, channels, 1, dead))
+    weight = net.weight(net.drawn(channels, 1, 3, 3, dead=dead))
+    y = net.add("Conv", y, weight, kernel_shape=[3, 3], pads=[1] * 4, group=channels)
+    x = net.add("Add", net.conv(y, channels, narrow, 1, out), x)
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    return net.model((1, 3, 8, 8), net.gemm(x, narrow, 10, np.zeros(10, dtype=bool)), (1, 10))

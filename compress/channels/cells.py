@@ -5,6 +5,7 @@ Labels (atoms), values (NaN: unknown) and needs (booleans) are all cell arrays, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from compress.channels.graph import Array, Node, Shape
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
+_BLOCK_ELEMENTS = 1 << 20
 _ABSENT = np.zeros(0, np.float32)
 
 
@@ -94,6 +96,24 @@ def along(cells: Array, axis: int, size: int) -> Array:
     rows = np.moveaxis(cells, axis, 0).reshape(cells.shape[axis], -1)
     first = rows[:, 0]
     return np.broadcast_to(np.where((rows == first[:, None]).all(axis=1), first, np.nan), (size,))
+
+
+def response(weight: Array, inputs: Array) -> Array:
+    """Returns the weighted sum over constant inputs, of a kernel over all its places: Σ_c x_c Σ_k W[o, c, k].
+
+    In double precision, a block of rows at a time: a weight may be most of the memory that there is.
+
+    Args:
+        weight: Shape: (O, C, …).
+        inputs: Shape: (C,); columns of zeros are not read.
+    """
+    columns = np.flatnonzero(inputs)
+    sums = np.zeros(len(weight))
+    step = max(1, _BLOCK_ELEMENTS // max(1, columns.size * math.prod(weight.shape[2:])))
+    for start in range(0, len(weight) if columns.size else 0, step):
+        block = weight[start : start + step, columns].astype(np.float64)
+        sums[start : start + step] = block.sum(axis=tuple(range(2, block.ndim))) @ inputs[columns]
+    return sums
 
 
 def same(first: Array, second: Array) -> bool:

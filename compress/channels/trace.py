@@ -6,6 +6,7 @@ None of the three changes the graph.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,6 +20,7 @@ from compress.channels.rules.opaque import Opaque
 from compress.channels.widths import MINIMAL, WidthPolicy
 
 _OPAQUE = Opaque()
+_FEW_PLACES = 64
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Trace:
     unknown: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
     _reader: Node | None = None
-    _nonzero: dict[str, Array] = field(default_factory=dict)
+    _nonzero: dict[tuple[str, int], Array] = field(default_factory=dict)
     _rules: dict[int, Rule] = field(default_factory=dict)
 
     def rule(self, node: Node) -> Rule:
@@ -114,12 +116,23 @@ class Trace:
         value = self.constant(name)
         return None if value is None else np.broadcast_to(value, self.graph.shapes[name])
 
-    def nonzero(self, name: str) -> Array:
-        """Returns which entries of a constant count as nonzero. Shape: the tensor's."""
-        if name not in self._nonzero:
-            value = np.broadcast_to(self.values[name], self.graph.shapes[name])
-            self._nonzero[name] = self._beyond(value) if value.dtype.kind == "f" else np.asarray(value != 0)
-        return self._nonzero[name]
+    def nonzero(self, name: str, axes: int | None = None) -> Array:
+        """Returns which entries of a constant count as nonzero.
+
+        Args:
+            name: the constant.
+            axes: how many of the leading axes are told apart: whether any entry along the others is nonzero. None: all.
+
+        Returns:
+            Booleans of the tensor's shape, or of its first `axes` axes.
+        """
+        shape = self.graph.shapes[name]
+        kept = len(shape) if axes is None else min(axes, len(shape))
+        if (name, kept) not in self._nonzero:
+            value = np.broadcast_to(self.values[name], shape)
+            found = self._beyond(value) if value.dtype.kind == "f" else np.asarray(value != 0)
+            self._nonzero[(name, kept)] = _any_behind(found, kept) if kept < len(shape) else found
+        return self._nonzero[(name, kept)]
 
     def _beyond(self, value: Array) -> Array:
         """Tells which entries lie beyond ε × the largest magnitude; NaN does."""
@@ -219,6 +232,18 @@ def trace(
                 result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
     result._reader = None
     return result
+
+
+def _any_behind(cells: Array, axes: int) -> Array:
+    """Returns whether any cell is true for each position of the first `axes` axes."""
+    places = cells.reshape(*cells.shape[:axes], math.prod(cells.shape[axes:]))
+    if places.shape[-1] > _FEW_PLACES:
+        return np.asarray(places.any(axis=-1))
+    found = np.zeros(places.shape[:-1], dtype=bool)
+    # Place by place: along short axes, as kernels have, that is much faster than `any`.
+    for place in range(places.shape[-1]):
+        found |= places[..., place]
+    return found
 
 
 def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import along, only_axis, store
+from compress.channels.cells import along, only_axis, response, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
@@ -66,12 +66,11 @@ class Convolution(Rule):
             return
         inputs, padding = self._inputs(node, trace), pads(node)
         unknown = np.isnan(inputs) | (padding & (inputs != 0))
-        reads = self._reads(node, trace)
-        varies = (reads & unknown[None, :]).any(axis=1)
+        varies = self._reads(node, trace, unknown)
         known = np.where(unknown, 0, inputs).astype(weight.dtype)
         values = bias.copy()
         if known.any():
-            values = values + self._dense(node, trace) @ known
+            values = values + self._response(node, trace, known)
         rank = len(trace.graph.shapes[node.outputs[0]])
         store(node.outputs[0], on_axis(np.where(varies, np.nan, values).astype(weight.dtype), 1, rank), trace)
 
@@ -85,7 +84,7 @@ class Convolution(Rule):
                     trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
             return
         wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
-        used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
+        used = self._read_by(node, trace, wanted)
         inputs = self._inputs(node, trace)
         needed = used & trace.stays(inputs, foldable=not pads(node))
         trace.keep(x, on_axis(with_carrier(needed, inputs, self._carrier(node, trace)), 1, rank))
@@ -102,7 +101,7 @@ class Convolution(Rule):
         if trace.full(node.input(1)) is None or self._carrier(node, trace) is not None:
             return None
         constants = self._gone(node, trace, kept)
-        return self._dense(node, trace) @ constants if constants.any() else None
+        return self._response(node, trace, constants) if constants.any() else None
 
     def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
         """Beside zero padding: Σ_j c_j / c_r · W[:, j] for the constants c_j that went and the carrier r that stays."""
@@ -136,23 +135,25 @@ class Convolution(Rule):
     def _bias(self, node: Node, trace: Trace, size: int) -> Array | None:
         return trace.full(node.input(2)) if node.input(2) else np.zeros(size, np.float32)
 
-    def _reads(self, node: Node, trace: Trace) -> Array:
-        """Returns which output channel reads which input channel. Shape: (O, C), booleans."""
-        nonzero = trace.nonzero(node.input(1))
-        return self._spread(node, np.asarray(nonzero.any(axis=tuple(range(2, nonzero.ndim)))))
+    def _reads(self, node: Node, trace: Trace, inputs: Array) -> Array:
+        """Returns which output channels read one of the marked input channels. Shapes: `inputs` (C,), result (O,)."""
+        pairs = self._pairs(node, trace)
+        return np.asarray((pairs & inputs.reshape(len(pairs), 1, -1)).any(axis=2).reshape(-1))
 
-    def _dense(self, node: Node, trace: Trace) -> Array:
-        """Returns the response of each output channel to each constant input channel. Shape: (O, C)."""
-        weight = np.broadcast_to(trace.values[node.input(1)], trace.graph.shapes[node.input(1)]).astype(np.float64)
-        return self._spread(node, weight.sum(axis=tuple(range(2, weight.ndim))))
+    def _read_by(self, node: Node, trace: Trace, outputs: Array) -> Array:
+        """Returns which input channels one of the marked output channels reads. Shapes: `outputs` (O,), result (C,)."""
+        pairs = self._pairs(node, trace)
+        return np.asarray((pairs & outputs.reshape(len(pairs), -1, 1)).any(axis=1).reshape(-1))
 
-    def _spread(self, node: Node, matrix: Array) -> Array:
-        """Turns (O, C/g) into (O, C), zero outside of each output's group."""
-        groups = int(node.attributes.get("group", 1))
-        if groups == 1:
-            return matrix
-        outputs, per_group = matrix.shape
-        full = np.zeros((groups, outputs // groups, groups, per_group), matrix.dtype)
-        index = np.arange(groups)
-        full[index, :, index, :] = matrix.reshape(groups, outputs // groups, per_group)
-        return full.reshape(outputs, groups * per_group)
+    def _pairs(self, node: Node, trace: Trace) -> Array:
+        """Returns which output channel reads which input channel of its group. Shape: (g, O/g, C/g), booleans."""
+        pairs = trace.nonzero(node.input(1), axes=2)
+        return pairs.reshape(int(node.attributes.get("group", 1)), -1, pairs.shape[1])
+
+    def _response(self, node: Node, trace: Trace, inputs: Array) -> Array:
+        """Returns what constant input channels add to each output channel. Shapes: `inputs` (C,), result (O,)."""
+        weight = np.broadcast_to(trace.values[node.input(1)], trace.graph.shapes[node.input(1)])
+        per_group = inputs.reshape(int(node.attributes.get("group", 1)), -1)
+        outputs = len(weight) // len(per_group)
+        rows = [slice(start, start + outputs) for start in range(0, len(weight), outputs)]
+        return np.concatenate([response(weight[r], values) for r, values in zip(rows, per_group, strict=True)])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import along, only_axis, project, store
+from compress.channels.cells import along, only_axis, project, response, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rules
@@ -63,7 +63,7 @@ class MatrixProduct(Rule):
         inputs = self._inputs(node, trace)
         unknown = np.isnan(inputs)
         varies = self._reads(node, trace)[:, unknown].any(axis=1)
-        values = self._dense(node, trace) @ np.where(unknown, 0, inputs) if not unknown.all() else 0
+        values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0
         values = values + self._factor(node, "beta") * c.reshape(-1)
         store(y, on_axis(np.where(varies, np.nan, values).astype(weight.dtype), -1, len(trace.graph.shapes[y])), trace)
 
@@ -97,7 +97,7 @@ class MatrixProduct(Rule):
         inputs = self._inputs(node, trace)
         gone = ~kept.mask(node.input(0), self._axes(node, trace)[1]) & ~np.isnan(inputs)
         constants = np.where(gone, inputs, 0)
-        return self._dense(node, trace) @ constants if constants.any() else None
+        return self._response(node, trace, constants) if constants.any() else None
 
     def _axes(self, node: Node, trace: Trace) -> tuple[int | None, int, int, int | None]:
         """Returns the axes of rows and contraction in A, of contraction and columns in B; None where 1-D."""
@@ -164,12 +164,12 @@ class MatrixProduct(Rule):
         nonzero = trace.nonzero(node.input(1))
         return nonzero if self._axes(node, trace)[2] == 1 else nonzero.T
 
-    def _dense(self, node: Node, trace: Trace) -> Array:
+    def _response(self, node: Node, trace: Trace, inputs: Array) -> Array:
+        """Returns what constant inputs add to each output. Shapes: `inputs` (K,), result (N,)."""
         b = node.input(1)
-        weight = np.broadcast_to(trace.values[b], trace.graph.shapes[b]).astype(np.float64) * self._factor(
-            node, "alpha"
-        )
-        return weight if self._axes(node, trace)[2] == 1 else weight.T
+        weight = np.broadcast_to(trace.values[b], trace.graph.shapes[b])
+        rows = weight if self._axes(node, trace)[2] == 1 else weight.T
+        return response(rows, inputs) * self._factor(node, "alpha")
 
     def _factor(self, node: Node, name: str) -> float:
         return float(node.attributes.get(name, 1.0))
