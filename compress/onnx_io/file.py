@@ -14,6 +14,7 @@ from compress.artifact import atomic_path, require_file, write_bytes
 from compress.errors import ModelFileError
 from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
+from compress.onnx_io.parts import file_bytes, file_parts
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
 from compress.onnx_io.tensors import (
     all_nodes,
@@ -28,6 +29,7 @@ from compress.onnx_io.tensors import (
     stored_bytes,
     tensors,
 )
+from compress.onnx_io.weights import Parted, without_data
 
 if TYPE_CHECKING:
     import onnx
@@ -36,7 +38,6 @@ __all__ = [
     "InputSpec",
     "check_model",
     "input_shapes",
-    "message_bytes",
     "parse_model",
     "random_inputs",
     "read_model",
@@ -72,14 +73,10 @@ def read_model(path: Path) -> onnx.ModelProto:
             nodes that unfold without end, or is refused by the ONNX checker.
     """
     model = parse_model(_bytes(path), f"model {path}")
-    external_bytes = require_external_data(model, path)
+    require_external_data(model, path)
     require_sound(model, f"model {path}")
-    fits = path.stat().st_size + external_bytes <= _MESSAGE_LIMIT_BYTES
-    if not fits:
-        check_model(path, f"model {path}")
     load_external_data(model, path)
-    if fits:
-        check_model(model, f"model {path}")
+    check_model(model, f"model {path}")
     return model
 
 
@@ -125,7 +122,7 @@ def require_sound(model: onnx.ModelProto, what: str) -> None:
     require_bounded(model, what)
 
 
-def write_model(model: onnx.ModelProto, path: Path) -> None:
+def write_model(model: onnx.ModelProto | Parted, path: Path) -> None:
     """Writes a model atomically; equal models give equal bytes.
 
     Weights go to ``<name>.data`` beside it where the whole would be too large for one ONNX file.
@@ -138,9 +135,11 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
         MachineError: if the folder cannot be written or the disk is full.
         ModelFileError: if the model is too large even without its weights.
     """
-    if message_bytes(model) < _MESSAGE_LIMIT_BYTES:
-        write_bytes(path, _serialise(model, path))
+    if file_bytes(model) < _MESSAGE_LIMIT_BYTES:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.writelines(file_parts(model))
         return
+    model = model.model() if isinstance(model, Parted) else model
     weights = path.with_name(path.name + ".data")
     with atomic_path(weights) as temporary, temporary.open("wb") as file:
         outside: list[onnx.TensorProto] = []
@@ -156,15 +155,6 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
             outside.append(pointer)
         data = _serialise(_with_initializers(model, outside), path)
     write_bytes(path, data)
-
-
-def message_bytes(model: onnx.ModelProto) -> int:
-    """Returns the size of a model as one message, which for a large one is more than a message can be."""
-    stored = sum(stored_bytes(tensor) or 0 for tensor in model.graph.initializer if tensor.HasField("raw_data"))
-    if stored < _MESSAGE_LIMIT_BYTES // 2:
-        return int(model.ByteSize())
-    rest = [tensor for tensor in model.graph.initializer if not tensor.HasField("raw_data")]
-    return stored + int(_with_initializers(model, rest).ByteSize())
 
 
 def _with_initializers(model: onnx.ModelProto, initializers: Iterable[onnx.TensorProto]) -> onnx.ModelProto:
@@ -230,11 +220,11 @@ def _bytes(path: Path) -> bytes:
         raise ModelFileError(f"model {path} cannot be read ({error.strerror})", next_step="check its rights") from error
 
 
-def check_model(model_or_path: onnx.ModelProto | Path, what: str) -> None:
-    """Runs the ONNX checker.
+def check_model(model: onnx.ModelProto | Parted, what: str) -> None:
+    """Runs the ONNX checker; what large tensors hold is not its business, see `require_sound`.
 
     Args:
-        model_or_path: a model; a file, if it is too large for one message.
+        model: of any size.
         what: names it in messages.
 
     Raises:
@@ -243,7 +233,7 @@ def check_model(model_or_path: onnx.ModelProto | Path, what: str) -> None:
     import onnx
 
     try:
-        onnx.checker.check_model(str(model_or_path) if isinstance(model_or_path, Path) else model_or_path)
+        onnx.checker.check_model(without_data(model))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         reason = str(error).partition("==> Context")[0].strip()
         raise ModelFileError(f"{what} is refused by the ONNX checker: {reason}", next_step="export it again") from error

@@ -5,33 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from compress.onnx_io.weights import Parted
+
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
 # Protobuf's wire type of what is written as a length and that many bytes.
 _DELIMITED = 2
 
 
-def file_parts(model: onnx.ModelProto) -> Iterator[bytes]:
+def file_parts(model: onnx.ModelProto | Parted) -> Iterator[bytes | memoryview]:
     """Yields what the deterministic serialisation of a model consists of, in its order.
 
     Args:
         model: not changed meanwhile; what a newer version of ONNX has added to its fields is left out.
     """
-    head, tail = _around(model, "graph")
-    start, end = _around(model.graph, "initializer")
-    sizes = [tensor.ByteSize() for tensor in model.graph.initializer]
-    prefixes = [_prefix(model.graph, "initializer", size) for size in sizes]
+    parted = (model if isinstance(model, Parted) else Parted(model)).constants_inside()
+    graph = parted.skeleton.graph
+    head, tail = _around(parted.skeleton, "graph")
+    start, end = _around(graph, "initializer")
+    sizes = [_size(tensor, parted.weights.get(tensor.name)) for tensor in graph.initializer]
+    prefixes = [_prefix(graph, "initializer", size) for size in sizes]
     length = len(start) + sum(map(len, prefixes)) + sum(sizes) + len(end)
-    yield head + _prefix(model, "graph", length) + start
-    for prefix, tensor in zip(prefixes, model.graph.initializer, strict=True):
+    yield head + _prefix(parted.skeleton, "graph", length) + start
+    for prefix, tensor in zip(prefixes, graph.initializer, strict=True):
+        values = parted.weights.get(tensor.name)
         yield prefix + tensor.SerializeToString(deterministic=True)
+        if values is not None:
+            yield _prefix(tensor, "raw_data", values.nbytes)
+            yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     yield end + tail
 
 
-def file_bytes(model: onnx.ModelProto) -> int:
+def file_bytes(model: onnx.ModelProto | Parted) -> int:
     """Returns how large a model's file is."""
-    return sum(map(len, file_parts(model)))
+    parted = (model if isinstance(model, Parted) else Parted(model)).constants_inside()
+    graph = parted.skeleton.graph
+    start, end = _around(graph, "initializer")
+    sizes = [_size(tensor, parted.weights.get(tensor.name)) for tensor in graph.initializer]
+    length = len(start) + sum(len(_prefix(graph, "initializer", size)) + size for size in sizes) + len(end)
+    return sum(map(len, _around(parted.skeleton, "graph"))) + len(_prefix(parted.skeleton, "graph", length)) + length
+
+
+def _size(tensor: onnx.TensorProto, values: NDArray[Any] | None) -> int:
+    """Returns the size of a serialised tensor, with the data that lies apart from it."""
+    own = int(tensor.ByteSize())
+    return own if values is None else own + len(_prefix(tensor, "raw_data", values.nbytes)) + values.nbytes
 
 
 def _around(message: Any, field: str) -> tuple[bytes, bytes]:

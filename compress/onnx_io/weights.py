@@ -1,13 +1,15 @@
 """A model without its weights, and the weights without the model.
 
 What a graph says fits into some kilobytes; its weights are most of the file. Taken apart, the graph can be copied,
-changed and analysed freely, and each weight is decoded once.
+changed and analysed freely, and each weight is decoded once and held once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,44 +24,71 @@ if TYPE_CHECKING:
 SMALL_ELEMENTS = 1024
 
 
-def take_apart(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
-    """Returns a copy without the data of large weights, and that data.
+@dataclass(frozen=True)
+class Parted:
+    """A model in two parts.
+
+    Attributes:
+        skeleton: the model; tensors whose data lies apart keep name, type and shape alone.
+        weights: their values, read-only, by the name under which nodes read them.
+    """
+
+    skeleton: onnx.ModelProto
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def model(self) -> onnx.ModelProto:
+        """Returns the whole model: a copy of everything."""
+        model = type(self.skeleton)()
+        model.CopyFrom(self.skeleton)
+        self._fill(model.graph.initializer, model.graph.node)
+        return model
+
+    def constants_inside(self) -> Parted:
+        """Returns the same, with the data of Constant nodes inside them: only initializers lie apart."""
+        if not any(_is_constant(node) and node.output[0] in self.weights for node in self.skeleton.graph.node):
+            return self
+        filled = type(self.skeleton)()
+        filled.CopyFrom(self.skeleton)
+        self._fill((), filled.graph.node)
+        return Parted(filled, self.weights)
+
+    def _fill(self, initializers: Iterable[onnx.TensorProto], nodes: Iterable[onnx.NodeProto]) -> None:
+        for tensor in initializers:
+            if tensor.name in self.weights:
+                tensor.raw_data = self.weights[tensor.name].tobytes()
+        for node in nodes:
+            if _is_constant(node) and node.output[0] in self.weights:
+                node.attribute[0].t.raw_data = self.weights[node.output[0]].tobytes()
+
+
+def take_apart(model: onnx.ModelProto | Parted) -> Parted:
+    """Returns a model in two parts: large initializers and constants of the main graph, and the rest.
 
     Args:
         model: with every tensor inside it; not changed.
-
-    Returns:
-        The model, where large initializers and constants of the main graph keep name, type and shape alone; and their
-        values, read-only, by the name under which nodes read them.
     """
+    import onnx
+
+    if isinstance(model, Parted):
+        return model
     weights: dict[str, NDArray[Any]] = {}
-    # What a subgraph reads stays where it is: tools copy it into the subgraph.
-    captured = {name for graph in subgraphs(model.graph.node) for node in graph.node for name in node.input}
-    skeleton = type(model)()
-    copy_fields(model, skeleton, but=("graph",))
-    graph = skeleton.graph
-    copy_fields(model.graph, graph, but=("initializer", "node"))
-    for tensor in model.graph.initializer:
-        graph.initializer.append(tensor if tensor.name in captured else _emptied(tensor, tensor.name, weights))
-    if any(_is_large_constant(node, captured) for node in model.graph.node):
-        for node in model.graph.node:
-            graph.node.append(_emptied_node(node, weights) if _is_large_constant(node, captured) else node)
-    else:
-        graph.node.extend(model.graph.node)
-    return skeleton, weights
+
+    def aside(name: str, tensor: onnx.TensorProto) -> onnx.TensorProto:
+        dtype, raw = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tensor.raw_data
+        if len(raw) != math.prod(tensor.dims) * dtype.itemsize:
+            # Whoever decodes it says what is wrong with it.
+            return tensor
+        weights[name] = np.frombuffer(raw, dtype).reshape(tuple(tensor.dims))
+        return hollow(tensor.name, tensor.data_type, tensor.dims)
+
+    return Parted(_copied(model, aside), weights)
 
 
-def put_together(skeleton: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
-    """Returns a copy of a model that `take_apart` has made, with the data of its weights."""
-    model = type(skeleton)()
-    model.CopyFrom(skeleton)
-    for tensor in model.graph.initializer:
-        if tensor.name in weights:
-            tensor.raw_data = weights[tensor.name].tobytes()
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.output[0] in weights:
-            node.attribute[0].t.raw_data = weights[node.output[0]].tobytes()
-    return model
+def without_data(model: onnx.ModelProto | Parted) -> onnx.ModelProto:
+    """Returns a copy in which large tensors are empty ones, of size 0: all that a checker reads of them is there."""
+    apart = model.weights if isinstance(model, Parted) else {}
+    whole = model.skeleton if isinstance(model, Parted) else model
+    return _copied(whole, lambda _, tensor: hollow(tensor.name, tensor.data_type, [0]), apart)
 
 
 def hollow(name: str, element: int, shape: Iterable[int]) -> onnx.TensorProto:
@@ -69,7 +98,49 @@ def hollow(name: str, element: int, shape: Iterable[int]) -> onnx.TensorProto:
     return onnx.TensorProto(name=name, data_type=element, dims=list(shape))
 
 
-def is_large(tensor: onnx.TensorProto) -> bool:
+def _copied(
+    model: onnx.ModelProto,
+    replace: Callable[[str, onnx.TensorProto], onnx.TensorProto],
+    apart: Collection[str] = (),
+) -> onnx.ModelProto:
+    """Returns a copy in which something takes the place of each large tensor; it is not copied itself.
+
+    Args:
+        model: not changed.
+        replace: from the name under which a tensor is read, and the tensor, to what stands there.
+        apart: names of tensors whose data lies apart already.
+    """
+    graph = model.graph
+    # What a subgraph reads stays where it is: tools copy it into the subgraph. So do two of one name: it is an error.
+    staying = {name for inner in subgraphs(graph.node) for node in inner.node for name in node.input}
+    staying |= {name for name, count in Counter(tensor.name for tensor in graph.initializer).items() if count > 1}
+    copy = type(model)()
+    copy_fields(model, copy, but=("graph",))
+    copy_fields(graph, copy.graph, but=("initializer", "node"))
+    for tensor in graph.initializer:
+        leaves = tensor.name in apart or (_is_large(tensor) and tensor.name not in staying)
+        copy.graph.initializer.append(replace(tensor.name, tensor) if leaves else tensor)
+    staying |= {tensor.name for tensor in graph.initializer}
+    large = {node.output[0] for node in graph.node if _is_constant(node) and _is_large(node.attribute[0].t)} - staying
+    large |= {node.output[0] for node in graph.node if _is_constant(node) and node.output[0] in apart}
+    if not large:
+        copy.graph.node.extend(graph.node)
+        return copy
+    for node in graph.node:
+        if not _is_constant(node) or node.output[0] not in large:
+            copy.graph.node.append(node)
+            continue
+        emptied, value = copy.graph.node.add(), node.attribute[0]
+        copy_fields(node, emptied, but=("attribute",))
+        emptied.attribute.add(name=value.name, type=value.type, t=replace(node.output[0], value.t))
+    return copy
+
+
+def _is_constant(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Constant" and not node.domain and len(node.attribute) == 1 and len(node.output) == 1
+
+
+def _is_large(tensor: onnx.TensorProto) -> bool:
     """Tells whether a tensor's data can lie apart: it is large, and its bytes are those of a NumPy array."""
     import onnx
 
@@ -77,32 +148,6 @@ def is_large(tensor: onnx.TensorProto) -> bool:
         math.prod(tensor.dims) > SMALL_ELEMENTS
         and tensor.HasField("raw_data")
         and tensor.data_location == onnx.TensorProto.DEFAULT
+        and tensor.data_type in onnx.helper.get_all_tensor_dtypes()
         and onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).isbuiltin == 1
     )
-
-
-def _emptied(tensor: onnx.TensorProto, name: str, weights: dict[str, NDArray[Any]]) -> onnx.TensorProto:
-    import onnx
-
-    if not is_large(tensor) or name in weights:
-        return tensor
-    dtype, raw = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tensor.raw_data
-    if len(raw) != math.prod(tensor.dims) * dtype.itemsize:
-        # Whoever decodes it says what is wrong with it.
-        return tensor
-    weights[name] = np.frombuffer(raw, dtype).reshape(tuple(tensor.dims))
-    return hollow(tensor.name, tensor.data_type, tensor.dims)
-
-
-def _is_large_constant(node: onnx.NodeProto, captured: set[str]) -> bool:
-    if node.op_type != "Constant" or node.domain or node.output[0] in captured:
-        return False
-    return any(is_large(attribute.t) for attribute in node.attribute)
-
-
-def _emptied_node(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> onnx.NodeProto:
-    emptied = type(node)()
-    copy_fields(node, emptied, but=("attribute",))
-    value = node.attribute[0]
-    emptied.attribute.add(name=value.name, type=value.type, t=_emptied(value.t, node.output[0], weights))
-    return emptied

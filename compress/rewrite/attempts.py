@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from onnx import ModelProto
-
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Cost, onnx_cost
-from compress.onnx_io.file import message_bytes, strip_metadata
-from compress.onnx_io.weights import put_together, take_apart
+from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.parts import file_bytes
+from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
@@ -34,30 +33,29 @@ class Original:
         settings: of the rewrite.
     """
 
-    def __init__(self, model: ModelProto, settings: RewriteSettings) -> None:
+    def __init__(self, model: Parted, settings: RewriteSettings) -> None:
         self.model = model
         self.settings = settings
-        skeleton, self.weights = take_apart(model)
-        self.skeleton = strip_metadata(skeleton)
+        self.stripped = Parted(strip_metadata(model.skeleton), model.weights)
 
     @cached_property
     def trace(self) -> Trace:
         """What is known of its channels. Raises ModelFileError if it cannot be analysed."""
-        return analyse(self.skeleton, self.settings, self.weights)
+        return analyse(self.stripped.skeleton, self.settings, self.stripped.weights)
 
     @cached_property
     def cost(self) -> Cost:
         """What it costs."""
-        return onnx_cost(self.skeleton)
+        return onnx_cost(self.stripped.skeleton)
 
     @cached_property
     def file_bytes(self) -> int:
         """The size of its file."""
-        return message_bytes(self.model)
+        return file_bytes(self.model)
 
     def workpiece(self) -> Workpiece:
         """Returns it as something for passes to work on."""
-        return Workpiece(self.skeleton, self.weights, self.settings, self.trace)
+        return Workpiece(self.stripped, self.settings, self.trace)
 
     def folded_cost(self) -> Cost:
         """Returns its cost with computed shapes folded: more can be counted."""
@@ -66,7 +64,7 @@ class Original:
             _fixpoint(piece, [passes.get("drop-zero-bias"), passes.get("fold-constants")], set())
         except PassError:
             return self.cost
-        return onnx_cost(piece.skeleton)
+        return onnx_cost(piece.model.skeleton)
 
     def kept(self, note: str, proof: Proof) -> Attempt:
         """Returns the attempt to leave it as it is."""
@@ -88,7 +86,7 @@ class Attempt:
         active: the passes that did something.
     """
 
-    model: ModelProto
+    model: Parted
     cost: Cost
     file_bytes: int
     notes: list[str]
@@ -136,10 +134,10 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
         notes = _fixpoint(piece, chosen, active)
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
-    result = put_together(piece.skeleton, piece.weights)
+    result = piece.model
     proof = judge.prove(result)
-    cost = onnx_cost(piece.skeleton) if notes else original.cost
-    attempt = Attempt(result, cost, message_bytes(result), notes, proof, None, piece.trace, frozenset(active))
+    cost = onnx_cost(piece.model.skeleton) if notes else original.cost
+    attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active))
     return replace(attempt, grows=_growth(original, attempt) if proof.holds else None)
 
 

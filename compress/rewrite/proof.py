@@ -18,8 +18,10 @@ import numpy as np
 from onnx import ModelProto
 
 from compress.errors import DataError, ModelFileError
-from compress.onnx_io.file import check_model, message_bytes, write_model
+from compress.onnx_io.file import check_model, write_model
+from compress.onnx_io.parts import file_bytes, file_parts
 from compress.onnx_io.runtime import RemoteSession, RunError, borrowed_runtime
+from compress.onnx_io.weights import Parted
 from compress.rewrite.difference import Difference, difference
 from compress.rewrite.samples import Samples
 from compress.rewrite.trials import trials
@@ -75,9 +77,13 @@ class Judge:
     """
 
     def __init__(
-        self, original: ModelProto, tolerance: float, samples: Samples | None = None, file: Path | None = None
+        self,
+        original: ModelProto | Parted,
+        tolerance: float,
+        samples: Samples | None = None,
+        file: Path | None = None,
     ) -> None:
-        self._model = original
+        self._model = original.skeleton if isinstance(original, Parted) else original
         self._tolerance = tolerance
         self._samples = samples
         self._deaths = 0
@@ -98,7 +104,7 @@ class Judge:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def prove(self, after: ModelProto, seed: int = 0) -> Proof:
+    def prove(self, after: ModelProto | Parted, seed: int = 0) -> Proof:
         """Compares on the samples, on random, zero, large and tiny inputs, and on several sizes of each free axis.
 
         Args:
@@ -110,8 +116,8 @@ class Judge:
         """
         self._proof = Proof(True)
         try:
+            check_model(after, "the result")
             self._sources[1] = _source(after, self._folder / "after.onnx")
-            check_model(self._sources[1] if isinstance(self._sources[1], Path) else after, "the result")
             self._session(1)
             self._compare_samples()
             self._compare_trials(seed)
@@ -225,11 +231,10 @@ def prove(
         return judge.prove(after, seed)
 
 
-def _source(model: ModelProto, path: Path, file: Path | None = None) -> bytes | Path:
+def _source(model: ModelProto | Parted, path: Path, file: Path | None = None) -> bytes | Path:
     """Returns a model as bytes, or as a file if there are too many of them: the one it is from, or a new one."""
-    if message_bytes(model) > _PIPED_BYTES:
+    if file_bytes(model) > _PIPED_BYTES:
         if file is None:
             write_model(model, path)
         return file or path
-    data: bytes = model.SerializeToString()
-    return data
+    return b"".join(file_parts(model))

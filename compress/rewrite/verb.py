@@ -15,6 +15,7 @@ from compress.channels.trace import Trace
 from compress.errors import ModelFileError
 from compress.onnx_io.file import read_model, require_sound, write_model
 from compress.onnx_io.runtime import prepare_runtime
+from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analysing
 from compress.rewrite.attempts import Original, best_attempt
@@ -100,14 +101,16 @@ def rewrite(
     # Its process starts while the file is read; the proof finds it ready.
     prepare_runtime()
     file = Path(model) if isinstance(model, Path | str) else None
-    if isinstance(model, Path | str):
-        model = read_model(Path(model))
-    else:
+    if isinstance(model, ModelProto):
         require_sound(model, "the model")
-    given = None if inputs is None else samples_for(model, Path(inputs) if isinstance(inputs, str) else inputs)
+    # What was read is let go: its weights are held once.
+    parted = take_apart(model if isinstance(model, ModelProto) else read_model(Path(model)))
+    given = None
+    if inputs is not None:
+        given = samples_for(parted.skeleton, Path(inputs) if isinstance(inputs, str) else inputs)
 
     def rewritten(settings: RewriteSettings) -> RewriteResult:
-        return _rewritten(model, settings, given, file)
+        return _rewritten(parted, settings, given, file)
 
     if settings.round_to != "auto" or settings.target is not None or measure is None:
         return replace(rewritten(settings), seconds=time.perf_counter() - start)
@@ -119,7 +122,7 @@ def rewrite(
     return replace(tried[choice], rounding=rounding, seconds=time.perf_counter() - start)
 
 
-def _rewritten(model: ModelProto, settings: RewriteSettings, given: Samples | None, file: Path | None) -> RewriteResult:
+def _rewritten(model: Parted, settings: RewriteSettings, given: Samples | None, file: Path | None) -> RewriteResult:
     """Rewrites once; see `rewrite`. The seconds are left to the caller."""
     rounding = unmeasured(settings)
     original = Original(model, settings)
@@ -136,10 +139,10 @@ def _rewritten(model: ModelProto, settings: RewriteSettings, given: Samples | No
             best = best_attempt(original, chosen, judge)
             blocked = _blocked(best.trace or known)
     proof = best.proof
-    notes = [*best.notes, *_no_longer_inputs(original.model, best.model), *_of_the_runtime(proof)]
+    notes = [*best.notes, *_no_longer_inputs(model.skeleton, best.model.skeleton), *_of_the_runtime(proof)]
     before, after = original.cost, best.cost
     return RewriteResult(
-        model=best.model,
+        model=best.model.model(),
         params_before=before.parameters,
         params_after=after.parameters,
         macs_before=before.macs if not before.uncounted else original.folded_cost().macs,

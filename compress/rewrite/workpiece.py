@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -10,10 +10,9 @@ from onnx import ModelProto, helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from compress.channels.graph import Array
 from compress.channels.trace import Trace
 from compress.onnx_io.file import strip_metadata
-from compress.onnx_io.weights import SMALL_ELEMENTS, hollow
+from compress.onnx_io.weights import SMALL_ELEMENTS, Parted, hollow
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
@@ -25,21 +24,17 @@ class Workpiece:
     """A model between passes.
 
     Args:
-        skeleton: the model without its weights, see `compress.onnx_io.weights`; stripped, not changed.
-        weights: its weights; they are never written to.
+        model: stripped; not changed, and its weights are never written to.
         settings: of the analysis.
         known: what is known of the model, if somebody has analysed it already.
     """
 
-    def __init__(
-        self, skeleton: ModelProto, weights: Mapping[str, Array], settings: RewriteSettings, known: Trace | None = None
-    ) -> None:
-        self.skeleton = skeleton
-        self.weights = weights
+    def __init__(self, model: Parted, settings: RewriteSettings, known: Trace | None = None) -> None:
+        self.model = model
         self._settings = settings
         self._known = known
         self._graph: gs.Graph | None = None
-        self._original = skeleton
+        self._original = model.skeleton
 
     @property
     def trace(self) -> Trace:
@@ -49,7 +44,7 @@ class Workpiece:
             ModelFileError: if it cannot be analysed.
         """
         if self._known is None:
-            self._known = analyse(self.skeleton, self._settings, self.weights)
+            self._known = analyse(self.model.skeleton, self._settings, self.model.weights)
         return self._known
 
     def apply(self, one: Pass) -> list[str]:
@@ -57,24 +52,24 @@ class Workpiece:
         # What graphsurgeon has to say would go to stdout, where results stand.
         with G_LOGGER.suppress(G_LOGGER.CRITICAL):
             if self._graph is None:
-                self._graph = _imported(self.skeleton, self.weights)
+                self._graph = _imported(self.model)
             notes = one.run(self._graph, self.trace)
             if notes:
                 self._known = None
-                self.skeleton, self.weights = _exported(self._graph, self._original)
+                self.model = _exported(self._graph, self._original)
         return notes
 
 
-def _imported(skeleton: ModelProto, weights: Mapping[str, Array]) -> gs.Graph:
-    graph = gs.import_onnx(skeleton)
+def _imported(model: Parted) -> gs.Graph:
+    graph = gs.import_onnx(model.skeleton)
     for name, tensor in _constants(graph):
-        if name in weights:
-            tensor.values = weights[name]
+        if name in model.weights:
+            tensor.values = model.weights[name]
     return graph
 
 
-def _exported(graph: gs.Graph, original: ModelProto) -> tuple[ModelProto, dict[str, Array]]:
-    """Brings a graph into order and returns it as a model and its weights."""
+def _exported(graph: gs.Graph, original: ModelProto) -> Parted:
+    """Brings a graph into order and returns it as a model."""
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
     # An exported tensor is a copy of its data, unless it is one that holds none.
     apart = {name: tensor for name, tensor in _constants(graph) if _is_apart(tensor)}
@@ -97,7 +92,7 @@ def _exported(graph: gs.Graph, original: ModelProto) -> tuple[ModelProto, dict[s
     model.producer_name, model.producer_version = original.producer_name, original.producer_version
     del model.metadata_props[:]
     model.metadata_props.extend(original.metadata_props)
-    return strip_metadata(model), weights
+    return Parted(strip_metadata(model), weights)
 
 
 def _constants(graph: gs.Graph) -> Iterator[tuple[str, gs.Constant]]:
