@@ -79,7 +79,7 @@ def take_apart(model: onnx.ModelProto | Parted) -> Parted:
             # Whoever decodes it says what is wrong with it.
             return tensor
         weights[name] = np.frombuffer(raw, dtype).reshape(tuple(tensor.dims))
-        return hollow(tensor.name, tensor.data_type, tensor.dims)
+        return hollow(tensor, tensor.dims)
 
     return Parted(_copied(model, aside), weights)
 
@@ -88,14 +88,16 @@ def without_data(model: onnx.ModelProto | Parted) -> onnx.ModelProto:
     """Returns a copy in which large tensors are empty ones, of size 0: all that a checker reads of them is there."""
     apart = model.weights if isinstance(model, Parted) else {}
     whole = model.skeleton if isinstance(model, Parted) else model
-    return _copied(whole, lambda _, tensor: hollow(tensor.name, tensor.data_type, [0]), apart)
+    return _copied(whole, lambda _, tensor: hollow(tensor, [0]), apart)
 
 
-def hollow(name: str, element: int, shape: Iterable[int]) -> onnx.TensorProto:
-    """Returns a tensor that says what it is and holds nothing."""
-    import onnx
-
-    return onnx.TensorProto(name=name, data_type=element, dims=list(shape))
+def hollow(tensor: onnx.TensorProto, shape: Iterable[int]) -> onnx.TensorProto:
+    """Returns a tensor that says what another one is, with another shape, and holds nothing."""
+    empty = type(tensor)(data_type=tensor.data_type, dims=list(shape), metadata_props=tensor.metadata_props)
+    for name in ("name", "doc_string", "data_location"):
+        if tensor.HasField(name):
+            setattr(empty, name, getattr(tensor, name))
+    return empty
 
 
 def _copied(

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from compress.channels.trace import Trace
 from compress.onnx_io.file import strip_metadata
-from compress.onnx_io.weights import SMALL_ELEMENTS, Parted, hollow
+from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
@@ -76,7 +76,7 @@ def _exported(graph: gs.Graph, original: ModelProto) -> Parted:
     weights = {name: tensor.values for name, tensor in apart.items()}
     for tensor in apart.values():
         element = helper.np_dtype_to_tensor_dtype(tensor.dtype)
-        tensor.values = LazyValues(hollow(tensor.name, element, tensor.shape))
+        tensor.values = LazyValues(TensorProto(name=tensor.name, data_type=element, dims=tensor.shape))
     model: ModelProto = gs.export_onnx(graph, do_type_check=False)
     for name, tensor in apart.items():
         tensor.values = weights[name]

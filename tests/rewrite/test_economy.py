@@ -1,0 +1,106 @@
+"""What a rewrite does once is done once: counted, since no test can time it."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from compress.onnx_io.weights import take_apart
+from compress.recipe import RewriteSettings
+from compress.rewrite import analysis, rewrite
+from compress.rewrite.passes import passes
+from compress.rewrite.workpiece import Workpiece
+
+CHANNELS = 48
+
+
+def network(*, dead: int = 0, zero_bias: bool = False, batch: int | str = 1) -> ModelProto:
+    """Two convolutions, some channels of the first zero."""
+    generator = np.random.default_rng(0)
+    first, second = generator.standard_normal((2, CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
+    first[:dead] = 0
+    weights = {"first": first, "second": second}
+    if zero_bias:
+        weights["bias"] = np.zeros(CHANNELS, np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "first", *(["bias"] if zero_bias else [])], ["h"], pads=[1] * 4),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Conv", ["r", "second"], ["y"], pads=[1] * 4),
+    ]
+    shape = (batch, CHANNELS, 6, 6)
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts analyses, shape inferences, imports and exports."""
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **keywords: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **keywords)
+
+        return run
+
+    for owner, name in (
+        (analysis, "trace"),
+        (onnx.shape_inference, "infer_shapes"),
+        (gs, "import_onnx"),
+        (gs, "export_onnx"),
+    ):
+        monkeypatch.setattr(owner, name, counted(name, getattr(owner, name)))
+    monkeypatch.setattr("compress.onnx_io.graph.shape_inference.infer_shapes", onnx.shape_inference.infer_shapes)
+    return counts
+
+
+def test_a_model_that_nothing_changes_is_analysed_once(calls: Counter[str]) -> None:
+    assert rewrite(network()).proven
+    # Shapes are inferred for the analysis and for the costs.
+    assert calls == {"trace": 1, "infer_shapes": 2, "import_onnx": 1}
+
+
+def test_a_change_costs_one_more_analysis(calls: Counter[str]) -> None:
+    result = rewrite(network(dead=5, zero_bias=True))
+    assert result.channels_removed == 5
+    # Two passes change something: before, between and after them.
+    assert calls == {"trace": 3, "infer_shapes": 5, "import_onnx": 1, "export_onnx": 2}
+
+
+def test_free_axes_are_inferred_for_each_example_and_no_more(calls: Counter[str]) -> None:
+    assert rewrite(network(batch="N")).proven
+    assert calls["infer_shapes"] <= 5
+
+
+def test_weights_are_decoded_once_and_never_copied() -> None:
+    parted = take_apart(network(zero_bias=True))
+    piece = Workpiece(parted, RewriteSettings())
+    known = piece.trace
+    assert np.shares_memory(known.values["first"], parted.weights["first"])
+    assert np.shares_memory(known.full("first"), parted.weights["first"])
+    assert piece.apply(passes.get("drop-zero-bias"))
+    assert piece.model.weights["first"] is parted.weights["first"]
+    assert np.shares_memory(piece.trace.values["first"], parted.weights["first"])
+    assert not parted.weights["first"].flags.writeable
+
+
+@pytest.mark.parametrize("name", list(passes))
+def test_a_pass_that_reports_nothing_has_changed_nothing(name: str) -> None:
+    parted = take_apart(network())
+    piece = Workpiece(parted, RewriteSettings())
+    graph = gs.import_onnx(network())
+    before = gs.export_onnx(graph).SerializeToString(deterministic=True)
+    assert not passes.get(name).run(graph, piece.trace)
+    assert gs.export_onnx(graph).SerializeToString(deterministic=True) == before
