@@ -1,0 +1,158 @@
+"""Measures one tool on one model in a process of its own, and prints a JSON value: seconds, CPU seconds, peak memory.
+
+    python benchmarks/scaling/measure.py rewrite model.onnx
+
+Each tool does a tiny model first: what it imports on the way, and the processes that it starts, are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+_MIB = 1 << 20
+
+
+def load_save(source: Path, target: Path) -> dict[str, Any]:
+    """What no tool can do without."""
+    import onnx
+
+    def run() -> dict[str, Any]:
+        onnx.save(onnx.load(source), target)
+        return {}
+
+    return measured(run)
+
+
+def rewrite(source: Path, target: Path) -> dict[str, Any]:
+    """The whole of `compress rewrite`: read, analyse, rewrite, prove, write. The proof's share is told apart."""
+    from compress.rewrite import proof, rewrite_file
+
+    shares = {"proof_seconds": 0.0, "proof_cpu_seconds": 0.0}
+
+    def timed(function: Any) -> Any:
+        def run(*arguments: Any, **keywords: Any) -> Any:
+            seconds, cpu = time.perf_counter(), time.process_time()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                shares["proof_seconds"] += time.perf_counter() - seconds
+                shares["proof_cpu_seconds"] += time.process_time() - cpu
+
+        return run
+
+    rewrite_file(tiny(target), target)
+    judge: Any = proof.Judge
+    judge.__init__, judge.prove = timed(judge.__init__), timed(judge.prove)
+
+    def run() -> dict[str, Any]:
+        result = rewrite_file(source, target)
+        return {
+            "proven": result.proven,
+            "parameters_before": result.params_before,
+            "parameters_after": result.params_after,
+        }
+
+    return measured(run) | shares
+
+
+def analyse(source: Path, target: Path) -> dict[str, Any]:
+    """The analysis alone, of a model that is in memory."""
+    from compress.onnx_io.file import read_model
+    from compress.onnx_io.weights import take_apart
+    from compress.recipe import RewriteSettings
+    from compress.rewrite.analysis import analyse as analysis
+
+    analysis(read_model(tiny(target)), RewriteSettings())
+    parted = take_apart(read_model(source))
+    return measured(lambda: {"unknown": analysis(parted.skeleton, RewriteSettings(), parted.weights).unknown})
+
+
+def onnxslim(source: Path, target: Path) -> dict[str, Any]:
+    """OnnxSlim, which proves nothing."""
+    import onnxslim as peer
+
+    peer.slim(str(tiny(target)), str(target))
+
+    def run() -> dict[str, Any]:
+        peer.slim(str(source), str(target))
+        return {"version": peer.__version__}
+
+    return measured(run)
+
+
+def tiny(beside: Path) -> Path:
+    """Writes a model of one layer; returns its file."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).standard_normal((8, 8, 3, 3)).astype(np.float32)
+    shape = (1, 8, 8, 8)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["h"], pads=[1] * 4), helper.make_node("Relu", ["h"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    path = beside.with_name("tiny.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def measured(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Runs a function; returns its result with what it took, child processes apart."""
+    resident, cpu, children, start = memory_mib("VmRSS"), time.process_time(), children_cpu(), time.perf_counter()
+    result = run()
+    seconds, own = time.perf_counter() - start, time.process_time() - cpu
+    return {
+        **result,
+        "seconds": seconds,
+        "cpu_seconds": own,
+        "children_cpu_seconds": children_cpu() - children,
+        "peak_mib": memory_mib("VmHWM") - resident,
+        "children_peak_mib": sum(memory_mib("VmHWM", child) for child in children_of_this()) + 0.0,
+    }
+
+
+def memory_mib(field: str, process: str = "self") -> float:
+    """Returns a size that the kernel keeps of a process: VmRSS, now resident, or VmHWM, its largest so far (Linux)."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def children_of_this() -> list[str]:
+    """Returns the ids of the child processes that run now (Linux)."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def children_cpu() -> float:
+    """Returns their CPU seconds."""
+    ticks = 0
+    for child in children_of_this():
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    tool, source = sys.argv[1], Path(sys.argv[2])
+    with TemporaryDirectory() as folder:
+        found = TOOLS[tool](source, Path(folder) / "out.onnx")
+    sys.stdout.write(json.dumps(found | {"file_mib": source.stat().st_size / _MIB}) + "\n")
+
+
+TOOLS = {"load_save": load_save, "analyse": analyse, "rewrite": rewrite, "onnxslim": onnxslim}
+
+if __name__ == "__main__":
+    main()
