@@ -151,9 +151,10 @@ def _shapes(
     # Symbols of different names may differ, unless the network does not stand that.
     apart = _APART
     first = _infer(skeleton, graph, _EXAMPLES[0], apart=apart)
-    together = _infer(skeleton, graph, _EXAMPLES[0], apart=0)
-    if len(first) < len(together):
-        apart, first = 0, together
+    if any(name not in first for node in graph.nodes for name in node.outputs if name):
+        together = _infer(skeleton, graph, _EXAMPLES[0], apart=0)
+        if len(first) < len(together):
+            apart, first = 0, together
     dynamic = {}
     others = [_infer(skeleton, graph, example, apart=apart) for example in _EXAMPLES[1:]]
     for name, shape in first.items():

@@ -26,7 +26,7 @@ from compress.rewrite.difference import Difference, difference
 from compress.rewrite.samples import Samples
 from compress.rewrite.trials import trials
 
-_PIPED_BYTES = 1 << 28  # larger models go to the runtime as files
+_PIPED_BYTES = 1 << 25  # larger models go to the runtime as files
 _DEATHS = 2  # so often may the original crash or hang on inputs of our own choosing
 # Both models bear the runtime's noise, so they may be twice as far apart as the original is from itself.
 _NOISES = 2
@@ -168,6 +168,7 @@ class Judge:
         """Lets a model go; the runtime serves the next."""
         for key in [key for key in self._sessions if key[0] == index]:
             self._sessions.pop(key).close()
+        self._sources.pop(index, None)
 
     def _compare(
         self, feeds: Mapping[str, np.ndarray], expected: Sequence[Any], where: str, ordinary: bool = True
