@@ -143,7 +143,10 @@ class Judge:
 
     def _compare_trials(self, seed: int) -> None:
         compared, refusal = self._proof.samples is not None, "none is of a size that can be tried"
+        taken: set[float] = set()
         for trial in trials(self._model, seed):
+            if trial.spare and trial.magnitude in taken:
+                continue
             for feeds in trial.feeds(self._model):
                 expected = self._run(0, feeds)
                 if not isinstance(expected, RunError):
@@ -159,6 +162,7 @@ class Judge:
                 # The original does not take these inputs either: nothing to compare.
                 continue
             compared = True
+            taken.add(trial.magnitude)
             self._compare(feeds, expected, str(trial), ordinary=trial.ordinary)
         if not compared:
             self._proof = replace(self._proof, comparable=False)
