@@ -72,13 +72,16 @@ def _of_arrays(name: str, a: Any, b: Any) -> Difference:
         return Difference(float(steps), 0.0, name, None if steps <= 1 else f"{what} differs by {steps} steps")
     if a.size == 0 or a.dtype.kind not in "fc":
         return Difference(output=name, reason=None if (a == b).all() else f"{what} differs")
+    if np.array_equal(a, b):
+        return Difference(output=name)
     finite = np.isfinite(a)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return Difference(output=name, reason=f"{what} differs where it is not finite")
     if not finite.any():
         return Difference(output=name)
     wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    x, y = a[finite].astype(wide), b[finite].astype(wide)
+    # Picking the finite ones takes longer than all the rest.
+    x, y = (value.astype(wide) if finite.all() else value[finite].astype(wide) for value in (a, b))
     if not np.isfinite(y).all():
         return Difference(output=name, reason=f"{what} is no longer finite")
     absolute = float(np.abs(x - y).max())
