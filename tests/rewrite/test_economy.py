@@ -100,7 +100,7 @@ def free_sides(only: int | None = None) -> ModelProto:
         nodes,
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("H", "W"))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (None,) * (3 if only else 2))],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
