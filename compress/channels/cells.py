@@ -98,6 +98,16 @@ def along(cells: Array, axis: int, size: int) -> Array:
     return np.broadcast_to(np.where((rows == first[:, None]).all(axis=1), first, np.nan), (size,))
 
 
+def reading(pairs: Array, inputs: Array) -> Array:
+    """Returns which outputs read one of the marked inputs. Shapes: (g, O/g, C/g) and (C,) → (O,)."""
+    return np.asarray((pairs & inputs.reshape(len(pairs), 1, -1)).any(axis=2).reshape(-1))
+
+
+def read_by(pairs: Array, outputs: Array) -> Array:
+    """Returns which inputs one of the marked outputs reads. Shapes: (g, O/g, C/g) and (O,) → (C,)."""
+    return np.asarray((pairs & outputs.reshape(len(pairs), -1, 1)).any(axis=1).reshape(-1))
+
+
 def response(weight: Array, inputs: Array) -> Array:
     """Returns the weighted sum over constant inputs, of a kernel over all its places: Σ_c x_c Σ_k W[o, c, k].
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from compress.channels.graph import Array
 from compress.errors import ModelFileError
 from compress.onnx_io.plain import plain_nodes
 from compress.onnx_io.session import input_shapes
 from compress.onnx_io.tensors import subgraphs
+from compress.onnx_io.weights import SMALL_ELEMENTS
 
 if TYPE_CHECKING:
     import onnx
@@ -176,12 +178,10 @@ def _in_plain_terms(skeleton: onnx.ModelProto, weights: set[str]) -> onnx.ModelP
     # Of large weights, which stand as inputs, shapes are all that is read.
     constants = {name: np.broadcast_to(np.float32(0), size) for name, size in _sizes(graph) if name in weights}
     constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    constants |= {
-        node.output[0]: numpy_helper.to_array(attribute.t)
-        for node in graph.node
-        for attribute in node.attribute
-        if node.op_type == "Constant" and attribute.name == "value"
-    }
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                constants[node.output[0]] = _stored(attribute.t)
     read = {value.name for value in graph.output} | {
         name for inner in subgraphs(graph.node) for node in inner.node for name in node.input
     }
@@ -190,6 +190,15 @@ def _in_plain_terms(skeleton: onnx.ModelProto, weights: set[str]) -> onnx.ModelP
     for part in plain_nodes(graph.node, constants, read, opset):
         plain.graph.node.extend(part.shaped)
     return plain
+
+
+def _stored(tensor: onnx.TensorProto) -> Array:
+    """Returns the value of a tensor; zeros for a large one, whose data may lie apart."""
+    from onnx import helper, numpy_helper
+
+    if math.prod(tensor.dims) <= SMALL_ELEMENTS:
+        return numpy_helper.to_array(tensor)
+    return np.broadcast_to(np.zeros((), helper.tensor_dtype_to_np_dtype(tensor.data_type)), tuple(tensor.dims))
 
 
 def _sizes(graph: onnx.GraphProto) -> Iterator[tuple[str, Shape]]:

@@ -137,6 +137,18 @@ def test_weights_are_decoded_once_and_never_copied() -> None:
     assert not parted.weights["first"].flags.writeable
 
 
+def test_a_large_constant_node_is_a_weight_like_any_other() -> None:
+    model = network(dead=5)
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == "first")
+    stored = onnx.TensorProto(data_type=weight.data_type, dims=weight.dims, raw_data=weight.raw_data)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["first"], value=stored))
+    model.graph.initializer.remove(weight)
+    assert take_apart(model).weights.keys() == {"first", "second"}
+    result = rewrite(model)
+    assert result.proven
+    assert result.channels_removed == 5
+
+
 @pytest.mark.parametrize("name", list(passes))
 def test_a_pass_that_reports_nothing_has_changed_nothing(name: str) -> None:
     parted = take_apart(network())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import along, only_axis, response, store
+from compress.channels.cells import along, only_axis, read_by, reading, response, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
@@ -66,7 +66,7 @@ class Convolution(Rule):
             return
         inputs, padding = self._inputs(node, trace), pads(node)
         unknown = np.isnan(inputs) | (padding & (inputs != 0))
-        varies = self._reads(node, trace, unknown)
+        varies = reading(self._pairs(node, trace), unknown)
         known = np.where(unknown, 0, inputs).astype(weight.dtype)
         values = bias.copy()
         if known.any():
@@ -84,7 +84,7 @@ class Convolution(Rule):
                     trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
             return
         wanted = only_axis(trace.demand(node.outputs[0]), 1, out_shape[1])
-        used = self._read_by(node, trace, wanted)
+        used = read_by(self._pairs(node, trace), wanted)
         inputs = self._inputs(node, trace)
         needed = used & trace.stays(inputs, foldable=not pads(node))
         trace.keep(x, on_axis(with_carrier(needed, inputs, self._carrier(node, trace)), 1, rank))
@@ -134,16 +134,6 @@ class Convolution(Rule):
 
     def _bias(self, node: Node, trace: Trace, size: int) -> Array | None:
         return trace.full(node.input(2)) if node.input(2) else np.zeros(size, np.float32)
-
-    def _reads(self, node: Node, trace: Trace, inputs: Array) -> Array:
-        """Returns which output channels read one of the marked input channels. Shapes: `inputs` (C,), result (O,)."""
-        pairs = self._pairs(node, trace)
-        return np.asarray((pairs & inputs.reshape(len(pairs), 1, -1)).any(axis=2).reshape(-1))
-
-    def _read_by(self, node: Node, trace: Trace, outputs: Array) -> Array:
-        """Returns which input channels one of the marked output channels reads. Shapes: `outputs` (O,), result (C,)."""
-        pairs = self._pairs(node, trace)
-        return np.asarray((pairs & outputs.reshape(len(pairs), -1, 1)).any(axis=1).reshape(-1))
 
     def _pairs(self, node: Node, trace: Trace) -> Array:
         """Returns which output channel reads which input channel of its group. Shape: (g, O/g, C/g), booleans."""

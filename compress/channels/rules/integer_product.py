@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import along, only_axis, store
+from compress.channels.cells import along, only_axis, read_by, reading, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import on_axis
 from compress.channels.rules import rules
@@ -28,15 +28,18 @@ class _Convolution(Convolution):
     def _inputs(self, node: Node, trace: Trace) -> Array:
         return _distance(node, trace, 1)
 
-    def _reads(self, node: Node, trace: Trace) -> Array:
-        nonzero = _weight(node, trace, 0) != 0
-        return self._spread(node, np.asarray(nonzero.any(axis=tuple(range(2, nonzero.ndim)))))
+    def _pairs(self, node: Node, trace: Trace) -> Array:
+        return np.asarray(self._dense(node, trace, np.any) != 0)
 
     def sums(self, node: Node, trace: Trace) -> Array:
         """Returns what each output adds up to without its bias, NaN where that varies. Shape: (O,), float64."""
+        return _sums(self._inputs(node, trace), self._pairs(node, trace), self._dense(node, trace, np.sum))
+
+    def _dense(self, node: Node, trace: Trace, reduce: Callable[..., Array]) -> Array:
+        """Returns the weight with its spatial axes reduced. Shape: (g, O/g, C/g)."""
         weight = _weight(node, trace, 0)
-        dense = self._spread(node, weight.sum(axis=tuple(range(2, weight.ndim))))
-        return _sums(self._inputs(node, trace), self._reads(node, trace), dense)
+        groups = int(node.attributes.get("group", 1))
+        return np.asarray(reduce(weight, axis=tuple(range(2, weight.ndim)))).reshape(groups, -1, weight.shape[1])
 
 
 class _Product(MatrixProduct):
@@ -45,17 +48,16 @@ class _Product(MatrixProduct):
     def _inputs(self, node: Node, trace: Trace) -> Array:
         return _distance(node, trace, self._axes(node, trace)[1])
 
-    def _reads(self, node: Node, trace: Trace) -> Array:
-        nonzero = self._dense(node, trace) != 0
-        return np.asarray(nonzero)
+    def _pairs(self, node: Node, trace: Trace) -> Array:
+        return np.asarray(self._dense(node, trace) != 0)
 
     def _dense(self, node: Node, trace: Trace) -> Array:
         weight = _weight(node, trace, self._axes(node, trace)[3] or 0)
-        return weight if self._axes(node, trace)[2] == 1 else weight.T
+        return (weight if self._axes(node, trace)[2] == 1 else weight.T)[None]
 
     def sums(self, node: Node, trace: Trace) -> Array:
         """Returns what each output adds up to without its bias, NaN where that varies. Shape: (N,), float64."""
-        return _sums(self._inputs(node, trace), self._reads(node, trace), self._dense(node, trace))
+        return _sums(self._inputs(node, trace), self._pairs(node, trace), self._dense(node, trace))
 
 
 class IntegerProduct(Rule):
@@ -112,8 +114,8 @@ class IntegerProduct(Rule):
         sums = self.product.sums(view, trace)
         if convolution and np.nan_to_num(_distance(view, trace, 1)).any():
             # Padding shows a constant that is not the zero point.
-            reads = self.product._reads(view, trace) & (_distance(view, trace, 1) != 0)[None, :]
-            sums = np.where(reads.any(axis=1), np.nan, sums)
+            shown = reading(self.product._pairs(view, trace), _distance(view, trace, 1) != 0)
+            sums = np.where(shown, np.nan, sums)
         bias = trace.full(view.input(2)) if view.input(2) else np.zeros(1)
         if bias is None:
             return
@@ -141,7 +143,7 @@ class IntegerProduct(Rule):
         x = view.input(0)
         axis = 1 if isinstance(self.product, Convolution) else len(output_shape(node, trace)) - 1
         wanted = only_axis(trace.demand(node.outputs[0]), axis, output_shape(node, trace)[axis])
-        used = np.asarray(self.product._reads(view, trace)[wanted].any(axis=0))
+        used = read_by(self.product._pairs(view, trace), wanted)
         contracted = 1 if isinstance(self.product, Convolution) else self.product._axes(view, trace)[1]
         needed = used & trace.stays(self.product._inputs(view, trace), foldable=False)
         trace.keep(x, on_axis(needed, contracted, len(trace.graph.shapes[x])))
@@ -196,9 +198,10 @@ def _weight(view: Node, trace: Trace, axis: int) -> Array:
     return np.asarray(stored.astype(np.float64) - np.asarray(spread, np.float64))
 
 
-def _sums(inputs: Array, reads: Array, dense: Array) -> Array:
-    varies = (reads & np.isnan(inputs)[None, :]).any(axis=1)
-    return np.where(varies, np.nan, dense @ np.nan_to_num(inputs))
+def _sums(inputs: Array, pairs: Array, dense: Array) -> Array:
+    """Shapes: `inputs` (C,), `pairs` and `dense` (g, O/g, C/g), result (O,)."""
+    added = (dense @ np.nan_to_num(inputs).reshape(len(dense), -1, 1)).reshape(-1)
+    return np.where(reading(pairs, np.isnan(inputs)), np.nan, added)
 
 
 def _typed(levels: Array, kind: np.dtype[np.generic] | None) -> Array:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.cells import along, only_axis, project, response, store
+from compress.channels.cells import along, only_axis, project, read_by, reading, response, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rules
@@ -62,7 +62,7 @@ class MatrixProduct(Rule):
             return
         inputs = self._inputs(node, trace)
         unknown = np.isnan(inputs)
-        varies = self._reads(node, trace)[:, unknown].any(axis=1)
+        varies = reading(self._pairs(node, trace), unknown)
         values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0
         values = values + self._factor(node, "beta") * c.reshape(-1)
         store(y, on_axis(np.where(varies, np.nan, values).astype(weight.dtype), -1, len(trace.graph.shapes[y])), trace)
@@ -76,7 +76,7 @@ class MatrixProduct(Rule):
         weight = trace.full(b)
         if weight is not None and weight.ndim == 2:
             wanted = only_axis(cells, -1, weight.shape[self._axes(node, trace)[3] or 0])
-            used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
+            used = read_by(self._pairs(node, trace), wanted)
             axis = self._axes(node, trace)[1]
             # A bias can stand for an input of one value.
             trace.keep(a, on_axis(used & trace.stays(self._inputs(node, trace)), axis, len(shapes[a])))
@@ -159,10 +159,10 @@ class MatrixProduct(Rule):
         value = trace.values.get(node.input(0))
         return np.full(size, np.nan) if value is None else along(value, axis, size).astype(np.float64)
 
-    def _reads(self, node: Node, trace: Trace) -> Array:
-        """Returns which output reads which input. Shape: (N, K), booleans."""
+    def _pairs(self, node: Node, trace: Trace) -> Array:
+        """Returns which output reads which input. Shape: (1, N, K), booleans."""
         nonzero = trace.nonzero(node.input(1))
-        return nonzero if self._axes(node, trace)[2] == 1 else nonzero.T
+        return (nonzero if self._axes(node, trace)[2] == 1 else nonzero.T)[None]
 
     def _response(self, node: Node, trace: Trace, inputs: Array) -> Array:
         """Returns what constant inputs add to each output. Shapes: `inputs` (K,), result (N,)."""
