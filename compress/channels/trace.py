@@ -39,6 +39,7 @@ class Trace:
         epsilon: weights below ε × the largest magnitude of their tensor count as zero.
         fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
         widths: how many channels a layer that loses some keeps, dead ones among them.
+        averaging: tensors whose entries sum to one along an axis, and that axis: a product over it averages.
         unknown: operators without a rule, and how often they occur.
         readers: who needs which cells of a tensor even where their value is known.
     """
@@ -53,6 +54,7 @@ class Trace:
     fixed: dict[str, Array] = field(default_factory=dict)
     needs: dict[str, Array] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
+    averaging: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
     _reader: Node | None = None
     _nonzero: dict[tuple[str, int], Array] = field(default_factory=dict)

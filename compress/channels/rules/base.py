@@ -74,7 +74,10 @@ class Rule(ABC):
         return None
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
-        """Returns what each output channel gains once constant input channels are gone, or None. Shape: (O,)."""
+        """Returns what each output channel gains once constant input channels are gone, or None.
+
+        Shape: (O,), or of the output's rank and such that it broadcasts to it.
+        """
         return None
 
 

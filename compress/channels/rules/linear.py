@@ -56,7 +56,7 @@ class MatrixProduct(Rule):
         c = trace.full(node.input(2)) if node.input(2) else np.zeros(1, np.float32)
         y = node.outputs[0]
         if (weight is None or weight.ndim != 2) and node.operator != "Gemm":
-            self._evaluate_zeros(node, trace)
+            self._evaluate_product(node, trace)
             return
         if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
             return
@@ -81,19 +81,23 @@ class MatrixProduct(Rule):
             # A bias can stand for an input of one value.
             trace.keep(a, on_axis(used & trace.stays(self._inputs(node, trace)), axis, len(shapes[a])))
             return
-        # Two operands that vary: a product is idle where either factor of it is zero. No bias can stand for a constant.
+        # Two operands that vary: a product is idle where either factor of it is zero. Where both factors are constant,
+        # a constant that is added can stand for it; where one is, nothing can.
         left, right = (self._framed(_busy(node.inputs[i], trace), i, node, trace) for i in (0, 1))
         wanted = np.expand_dims(self._as_matrices(cells, node, trace), -2)
+        if trace.fold and node.operator != "Gemm":
+            first, second = (self._framed(trace.varies(node.inputs[i]), i, node, trace) for i in (0, 1))
+            wanted = wanted & (first | second)
         used = np.asarray((wanted & right).any(axis=-1, keepdims=True) & left)
         trace.keep(a, project(self._unframed(used, 0, node, trace), shapes[a]))
         used = np.asarray((wanted & left).any(axis=-3, keepdims=True) & right)
         trace.keep(b, project(self._unframed(used, 1, node, trace), shapes[b]))
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
-        """Returns what the bias gains once constant inputs are gone, or None. Shape: (N,)."""
+        """Returns what the bias gains once constant inputs are gone, or None. Shape: (N,), or one that suits Y."""
         weight = trace.full(node.input(1))
         if weight is None or weight.ndim != 2:
-            return None
+            return self._fold_product(node, trace, kept) if node.operator != "Gemm" else None
         inputs = self._inputs(node, trace)
         gone = ~kept.mask(node.input(0), self._axes(node, trace)[1]) & ~np.isnan(inputs)
         constants = np.where(gone, inputs, 0)
@@ -143,14 +147,53 @@ class MatrixProduct(Rule):
         cells = cells.squeeze(-2) if row is None else cells
         return cells.squeeze(-1) if column is None else cells
 
-    def _evaluate_zeros(self, node: Node, trace: Trace) -> None:
-        """Tells where a product is zero for want of a position that is zero in neither operand."""
+    def _evaluate_product(self, node: Node, trace: Trace) -> None:
+        """Σ_k a_k b_k is known where each term is: it is zero if one of its factors is, whatever the other may be.
+
+        Where the a_k sum to one, it is also known where all b_k are the same: attention to equal values.
+        """
         known = [trace.values[name] for name in node.inputs[:2] if name in trace.values]
         if not known or known[0].dtype.kind != "f":
             return
-        left, right = (self._framed(_busy(node.inputs[i], trace), i, node, trace) for i in (0, 1))
-        busy = self._as_result(np.asarray((left & right).any(axis=-2)), node, trace)
-        store(node.outputs[0], np.where(busy, np.nan, 0).astype(known[0].dtype), trace)
+        left, right = self._matrices(node, trace)
+        unknown = [np.isnan(side).astype(np.float32) for side in (left, right)]
+        busy = [(side != 0).astype(np.float32) for side in (left, right)]  # NaN is
+        varies = (unknown[0] @ busy[1] + busy[0] @ unknown[1]) > 0
+        values = np.nan_to_num(left) @ np.nan_to_num(right)
+        _, inner, _, _ = self._axes(node, trace)
+        if trace.graph.is_dynamic(node.inputs[0], inner):
+            # How many terms there are is not known.
+            varies = varies | (values != 0)
+        values = np.where(varies, np.nan, values)
+        if trace.averaging.get(node.inputs[0]) == inner:
+            same = (right == right[..., :1, :]).all(axis=-2, keepdims=True)
+            values = np.where(same & np.isnan(values), right[..., :1, :], values)
+        values = self._as_result(self._factor(node, "alpha") * values, node, trace)
+        store(node.outputs[0], values.astype(known[0].dtype), trace)
+
+    def _fold_product(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
+        """Returns what products of two constants had added that have gone, or None."""
+        mask = kept.mask(node.input(0), self._axes(node, trace)[1])
+        if mask.all() or not all(name in trace.values for name in node.inputs[:2]):
+            return None
+        left, right = (np.nan_to_num(side) for side in self._matrices(node, trace))
+        gain = self._as_result(self._factor(node, "alpha") * (np.where(mask, 0, left) @ right), node, trace)
+        return gain if gain.any() else None
+
+    def _matrices(self, node: Node, trace: Trace) -> tuple[Array, Array]:
+        """Returns what is known of A as […, M, K] and of B as […, K, N], NaN where nothing is; K in full, float64."""
+        sides = []
+        for index, name in enumerate(node.inputs[:2]):
+            value = trace.values.get(name, np.full((1,) * len(trace.graph.shapes[name]), np.nan))
+            if name in trace.graph.constants:
+                value = np.where(trace.nonzero(name), value, 0)
+            sides.append(self._framed(value.astype(np.float64), index, node, trace).squeeze(-1 if index == 0 else -3))
+        size = trace.graph.shapes[node.inputs[0]][self._axes(node, trace)[1]]
+        left, right = sides
+        return (
+            np.broadcast_to(left, (*left.shape[:-1], size)),
+            np.broadcast_to(right, (*right.shape[:-2], size, right.shape[-1])),
+        )
 
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each contracted position of A, NaN where it varies."""

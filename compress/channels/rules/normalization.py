@@ -101,7 +101,8 @@ class OverAxes(Rule):
         labels.factors[node.outputs[0]] = labels.unify_elementwise(names, len(trace.graph.shapes[x]), node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        return None
+        if node.operator == "Softmax" and len(axes := self._axes(node, trace)) == 1:
+            trace.averaging[node.outputs[0]] = axes[0]
 
     def need(self, node: Node, trace: Trace) -> None:
         cells = trace.demand(node.outputs[0]).any(axis=self._axes(node, trace), keepdims=True)

@@ -73,10 +73,14 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
     """Adds to each output channel what the constants that went had added."""
     output, rank = node.outputs[0], len(trace.graph.shapes[node.outputs[0]])
     axis = 1 if node.operator == "Conv" else rank - 1
-    remaining = gain[kept.mask(output, axis)]
-    if not remaining.any():
+    if gain.ndim > 1:
+        for along, size in enumerate(gain.shape):
+            gain = gain.compress(kept.mask(output, along), axis=along) if size > 1 else gain
+        if gain.any():
+            _add(graph, target, node, gain.astype(trace.values[node.inputs[1]].dtype))
         return
-    if _shifted(graph, target.outputs[0], remaining, axis - rank):
+    remaining = gain[kept.mask(output, axis)]
+    if not remaining.any() or _shifted(graph, target.outputs[0], remaining, axis - rank):
         return
     bias = target.inputs[2] if len(target.inputs) > 2 else None
     scale = float(node.attributes.get("beta", 1.0))
@@ -90,11 +94,16 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
         target.inputs[2] = constant(graph, bias.name, (bias.values + remaining / scale).astype(dtype))
     else:
         shape = [remaining.size if a == axis else 1 for a in range(rank)]
-        whole = target.outputs[0]
-        partial = gs.Variable(fresh_name(graph, f"{output}.partial"), dtype=whole.dtype)
-        target.outputs[0] = partial
-        added = constant(graph, f"{output}.constant", remaining.reshape(shape).astype(dtype))
-        graph.nodes.append(gs.Node("Add", f"{node.name}.constant", inputs=[partial, added], outputs=[whole]))
+        _add(graph, target, node, remaining.reshape(shape).astype(dtype))
+
+
+def _add(graph: gs.Graph, target: gs.Node, node: Node, values: Array) -> None:
+    """Adds a constant to a node's result."""
+    whole = target.outputs[0]
+    partial = gs.Variable(fresh_name(graph, f"{whole.name}.partial"), dtype=whole.dtype)
+    target.outputs[0] = partial
+    added = constant(graph, f"{whole.name}.constant", values)
+    graph.nodes.append(gs.Node("Add", f"{node.name}.constant", inputs=[partial, added], outputs=[whole]))
 
 
 def _shifted(graph: gs.Graph, tensor: gs.Variable, gain: Array, axis: int) -> bool:
