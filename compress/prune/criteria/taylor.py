@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import nn
 
 from compress.channels.graph import Array
 from compress.prune.criteria import Criterion, criteria
-from compress.prune.problem import PruningProblem, images_and_labels
+from compress.prune.gradients import batch_gradients
+from compress.prune.problem import PruningProblem
 
 
 @criteria.register("taylor")
@@ -58,23 +55,6 @@ class Taylor(Criterion):
                 total[index] += np.square(terms) if self.of == "weights" else np.abs(terms)
         means = [sums / count for sums in total]
         return means if self.of == "weights" else [_normalised(mean) for mean in means]
-
-
-def batch_gradients(problem: PruningProblem, size: int) -> Iterator[dict[str, Array]]:
-    """Yields the gradient of the mean cross-entropy of each batch of samples, by parameter, float64.
-
-    Args:
-        problem: with samples.
-        size: samples a batch.
-    """
-    network = copy.deepcopy(problem.network).double()
-    images, labels = images_and_labels(problem)
-    names = [(name, p) for name, p in network.named_parameters(remove_duplicate=False) if p.requires_grad]
-    for first in range(0, len(labels), size):
-        chunk = slice(first, first + size)
-        loss = nn.functional.cross_entropy(network(images[chunk].double()), labels[chunk])
-        gradients = torch.autograd.grad(loss, [p for _, p in names], allow_unused=True, materialize_grads=True)
-        yield {name: g.cpu().numpy() for (name, _), g in zip(names, gradients, strict=True)}
 
 
 def _normalised(score: Array) -> Array:
