@@ -11,7 +11,7 @@ from compress.architectures import NetworkSpec, build_network, networks
 from compress.architectures.resnet_cifar import CifarResNet, PaddedShortcut
 from compress.errors import CompressError, NetworkError
 
-INPUT_SHAPES = {"lenet-300-100": (1, 28, 28), "lenet-5-caffe": (1, 28, 28)}
+INPUT_SHAPES = {"lenet-300-100": (1, 28, 28), "lenet-5-caffe": (1, 28, 28), "alexnet": (3, 64, 64)}
 
 # From the papers, or counted by hand from their tables.
 PARAMETERS = {
@@ -24,6 +24,24 @@ PARAMETERS = {
     ("resnet20", '{"shortcut": "B"}'): 269_722 + 576 + 2_176,
     # Width 4: 3·4·9 + 8, six 3×3 of (4,4), then (4,8)+5×(8,8), (8,16)+5×(16,16), BatchNorms, 170 of the classifier.
     ("resnet20", '{"width": 4}'): 116 + 6 * 152 + (304 + 5 * 592) + (1_184 + 5 * 2_336) + 170,
+    # The forms for CIFAR-10 of these networks, as their authors and torchvision count them.
+    ("resnet18", "{}"): 11_173_962,
+    ("resnet34", "{}"): 21_282_122,
+    ("resnet50", "{}"): 23_520_842,
+    ("resnet101", "{}"): 42_512_970,
+    ("alexnet", "{}"): 57_044_810,
+    ("squeezenet1.1", "{}"): 722_496 + 5_130,
+    ("mobilenetv2", "{}"): 2_236_682,
+    ("shufflenetv2", "{}"): 2_278_604 - 1_025_000 + 10_250,
+    # 12 layers a block: 3×3 convolutions of 12 from 16, 28, … channels and their BatchNorms, two transitions.
+    ("densenet40", "{}"): 432
+    + sum(9 * 12 * c + 2 * c for start in (16, 160, 304) for c in range(start, start + 144, 12))
+    + (160 * 160 + 320)
+    + (304 * 304 + 608)
+    + 896
+    + 4_490,
+    # 65 tokens of 192: patches 48·192 + 192, token, positions; each block 4·(192² + 192) + 2·4·192² + 960 + 4·192.
+    ("vit-tiny", "{}"): 9_408 + 192 + 65 * 192 + 12 * (4 * 37_056 + 2 * 4 * 36_864 + 960 + 768) + 384 + 1_930,
     ("lenet-300-100", "{}"): 266_610,
     ("lenet-5-caffe", "{}"): 431_080,
     ("vgg14-bn", "{}"): 14_710_464 + 2 * 4_224 + 5_130,
