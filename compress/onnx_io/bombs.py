@@ -1,23 +1,28 @@
 """Small files that stand for more than any machine holds, found before native code unfolds them.
 
 Shape inference writes out what a Range of constants counts up to, and inlines functions at each of their calls: a few
-nested functions that call one another twice make more nodes than there is memory for.
+nested functions that call one another twice make more nodes than there is memory for. Where a model states large sizes,
+shape inference is tried in another process first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_io.tensors import all_nodes, graphs, subgraphs
+from compress.onnx_io.runtime import RunError, borrowed_runtime
+from compress.onnx_io.tensors import all_nodes, graphs, is_external, subgraphs
+from compress.onnx_io.weights import SMALL_ELEMENTS, take_apart
 
 if TYPE_CHECKING:
     import onnx
 
 _RANGE = 1 << 24  # numbers that a Range of constants may make
+_SUSPICIOUS = 1 << 24  # sizes above it are common only as "up to the end"
 _NODES = 1_000_000  # of a graph with its functions written out
 
 
@@ -45,22 +50,66 @@ def require_bounded(model: onnx.ModelProto, what: str) -> None:
                 next_step="do not use this file",
             )
     _require_few_nodes(model, what)
+    if any(abs(size) > _SUSPICIOUS for size in _sizes(model)):
+        _try_shape_inference(model, what)
+
+
+def _sizes(model: onnx.ModelProto) -> Iterator[int]:
+    """Yields the integers that a model states: attributes, sizes of axes, small constants.
+
+    The bounds of slices are left out: "up to the end" is commonly written as the largest integer.
+    """
+    from onnx import numpy_helper
+
+    bounds = {name for node in all_nodes(model) if node.op_type == "Slice" for name in node.input[1:]}
+    bounds -= {name for node in all_nodes(model) for name in node.input[: 1 if node.op_type == "Slice" else None]}
+    for name, tensor in _constants(model):
+        yield from tensor.dims
+        integers = tensor.data_type in (tensor.INT64, tensor.INT32) and math.prod(tensor.dims) <= SMALL_ELEMENTS
+        if integers and name not in bounds and not is_external(tensor):
+            yield from (int(size) for size in numpy_helper.to_array(tensor).flat)
+    for node in all_nodes(model):
+        for attribute in node.attribute if node.op_type != "Slice" else ():
+            yield attribute.i
+            yield from attribute.ints
+    for graph in graphs(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield from (dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def _try_shape_inference(model: onnx.ModelProto, what: str) -> None:
+    """Tries elsewhere what crashes, or writes out lists of any length, on some models with large sizes."""
+    skeleton = take_apart(model).skeleton
+    try:
+        with borrowed_runtime() as runtime:
+            runtime.infer(skeleton.SerializeToString())
+    except RunError as error:
+        # What shape inference merely refuses, it refuses here as well, and is told of by whoever asks for shapes.
+        if error.died or "bad_alloc" in str(error) or "out of memory" in str(error):
+            raise ModelFileError(
+                f"{what}: its shapes cannot be worked out: {error}", next_step="do not use this file"
+            ) from error
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Yields what a model stores, by the names under which nodes read it."""
+    for graph in graphs(model.graph):
+        yield from ((tensor.name, tensor) for tensor in graph.initializer)
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield (node.output[0] if node.op_type == "Constant" and node.output else ""), attribute.t
 
 
 def _scalars(model: onnx.ModelProto) -> dict[str, float]:
     """Returns the single numbers that a model stores."""
     from onnx import numpy_helper
 
-    stored = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
-    named = [(tensor.name, tensor) for tensor in stored]
-    named += [
-        (node.output[0], attribute.t)
-        for node in all_nodes(model)
-        if node.op_type == "Constant" and node.output
-        for attribute in node.attribute
-        if attribute.name == "value"
-    ]
-    scalars = {name: tensor for name, tensor in named if list(tensor.dims) in ([], [1]) and not tensor.external_data}
+    scalars = {
+        name: tensor
+        for name, tensor in _constants(model)
+        if list(tensor.dims) in ([], [1]) and not tensor.external_data
+    }
     arrays = {name: numpy_helper.to_array(tensor) for name, tensor in scalars.items()}
     return {name: float(array.reshape(-1)[0]) for name, array in arrays.items() if array.dtype.kind in "iuf"}
 

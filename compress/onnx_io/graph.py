@@ -7,6 +7,7 @@ data: an axis whose size differs is symbolic.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,9 @@ from compress.onnx_io.plain import plain_nodes
 _EXAMPLES = ((1, 256), (2, 320), (3, 40))
 _APART = 8  # between the examples of two symbols
 _SMALL = 1024  # elements; constants up to this size may be shapes, indices and scales
+# Elements of a tensor and of an axis; what is said to be larger could not be computed, so its shape counts as unknown.
+_LARGEST = 1 << 28
+_LONGEST = 1 << 26
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
 
 
@@ -236,5 +240,6 @@ def _known(graph: GraphProto) -> Iterator[tuple[str, Shape]]:
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
-            if all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
-                yield value.name, tuple(dim.dim_value for dim in dims)
+            shape = tuple(dim.dim_value for dim in dims if dim.HasField("dim_value") and dim.dim_value >= 0)
+            if len(shape) == len(dims) and math.prod(shape) <= _LARGEST and max(shape, default=0) <= _LONGEST:
+                yield value.name, shape

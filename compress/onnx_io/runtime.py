@@ -29,6 +29,9 @@ _GIB = 1 << 30
 _LIMIT_BYTES = 4 * _GIB
 _LIMIT_TIMES = 6
 _SECONDS_PER_GIB = 60.0
+# Shape inference reads graphs without weights.
+_INFER_LIMIT_BYTES = 2 * _GIB
+_INFER_LIMIT_S = 20.0
 
 
 class RunError(Exception):
@@ -99,6 +102,15 @@ class Runtime:
         opened.reopen()
         return opened
 
+    def infer(self, model: bytes) -> None:
+        """Tries ONNX's shape inference on a model, for whoever is about to call it in a process that must not die.
+
+        Raises:
+            RunError: if it crashes, hangs, runs out of memory, or refuses the model.
+        """
+        header = {"do": "infer", "limit_bytes": _INFER_LIMIT_BYTES}
+        self.request(header, [np.frombuffer(model, np.uint8)], 0, limit_s=_INFER_LIMIT_S, who="ONNX's shape inference")
+
     def close(self) -> None:
         """Ends the process."""
         process = self._process
@@ -111,7 +123,13 @@ class Runtime:
         process.wait()
 
     def request(
-        self, header: dict[str, Any], arrays: list[np.ndarray], model_bytes: int
+        self,
+        header: dict[str, Any],
+        arrays: list[np.ndarray],
+        model_bytes: int,
+        *,
+        limit_s: float | None = None,
+        who: str = "ONNX Runtime",
     ) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Sends one request and waits for its answer.
 
@@ -122,7 +140,7 @@ class Runtime:
             self.close()
             self._process = self._start()
         process = self._process
-        limit_s = self.time_limit_s + _SECONDS_PER_GIB * (model_bytes // _GIB)
+        limit_s = (limit_s or self.time_limit_s) + _SECONDS_PER_GIB * (model_bytes // _GIB)
         late = threading.Event()
 
         def stop() -> None:
@@ -144,8 +162,8 @@ class Runtime:
             process.kill() if late.is_set() else process.wait()
             self.close()
             if late.is_set():
-                raise RunError(f"ONNX Runtime gives no answer within {limit_s:g} s", died=True)
-            raise RunError(f"ONNX Runtime crashed ({_ending(process.returncode)})", died=True)
+                raise RunError(f"{who} gives no answer within {limit_s:g} s", died=True)
+            raise RunError(f"{who} crashed ({_ending(process.returncode)})", died=True)
         if "error" in answer[0]:
             raise RunError(*explain_refusal(answer[0]["error"], answer[0]["runtime"]))
         return answer

@@ -138,17 +138,16 @@ def require_sound_tensors(model: onnx.ModelProto, what: str) -> None:
     from onnx import numpy_helper
 
     for tensor in tensors(model):
-        expected = None if is_external(tensor) else stored_bytes(tensor)
-        reason = None
         if is_external(tensor):
             continue
-        if expected is None:
+        reason = None
+        expected, raw = stored_bytes(tensor), tensor.HasField("raw_data")
+        if expected is None and (raw or tensor.data_type != tensor.STRING or any(size < 0 for size in tensor.dims)):
             reason = f"has no possible type and shape: element type {tensor.data_type}, shape {list(tensor.dims)}"
-        elif tensor.HasField("raw_data"):
+        elif raw:
             found = len(tensor.raw_data)
-            reason = (
-                None if found == expected else f"holds {found} bytes, its shape {list(tensor.dims)} asks for {expected}"
-            )
+            if found != expected:
+                reason = f"holds {found} bytes, its shape {list(tensor.dims)} asks for {expected}"
         else:
             try:
                 numpy_helper.to_array(tensor)
@@ -161,7 +160,7 @@ def require_sound_tensors(model: onnx.ModelProto, what: str) -> None:
 def stored_bytes(tensor: onnx.TensorProto) -> int | None:
     """Returns how many bytes of raw data the shape of a tensor asks for; None if there is no such type or shape.
 
-    Reading what is stored would copy it.
+    Reading what is stored would copy it. Text is never raw data.
     """
     import onnx
 
@@ -169,7 +168,7 @@ def stored_bytes(tensor: onnx.TensorProto) -> int | None:
         return None
     elements: int = math.prod(tensor.dims)
     kind: str = onnx.TensorProto.DataType.Name(tensor.data_type)
-    if kind == "UNDEFINED":
+    if kind in ("UNDEFINED", "STRING"):
         return None
     if kind.endswith(("INT4", "FLOAT4E2M1")):
         return (elements + 1) // 2

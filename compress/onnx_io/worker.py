@@ -1,8 +1,8 @@
 """Runs models that nobody vouches for: a process of its own, which may crash, hang or run out of memory alone.
 
-Started as a script by `compress.onnx_io.runtime`; it needs numpy and ONNX Runtime, nothing else. Requests come on
-standard input and answers go to standard output: eight bytes with the length of a JSON value, that value, and the bytes
-of the arrays that it describes. Nothing is unpickled on either side.
+Started as a script by `compress.onnx_io.runtime`; it needs numpy and ONNX Runtime, and ONNX where shapes are asked for.
+Requests come on standard input and answers go to standard output: eight bytes with the length of a JSON value, that
+value, and the bytes of the arrays that it describes. Nothing is unpickled on either side.
 """
 
 from __future__ import annotations
@@ -117,6 +117,11 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
                 _limit(header["limit_bytes"])
                 sessions[header["id"]] = _open(header, arrays)
                 answer["outputs"] = [output.name for output in sessions[header["id"]].get_outputs()]
+            elif header["do"] == "infer":
+                _limit(header["limit_bytes"])
+                import onnx
+
+                onnx.shape_inference.infer_shapes(arrays[0].tobytes(), data_prop=True)
             elif header["do"] == "close":
                 sessions.pop(header["id"], None)
             else:
@@ -125,7 +130,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         except Exception as error:  # noqa: BLE001 - the runtime's errors have no base class; the text is passed on
             import onnxruntime
 
-            text = str(error) or "out of memory"
+            text = "out of memory" if isinstance(error, MemoryError) else str(error)
             answer, results = {"error": text, "runtime": f"onnxruntime {onnxruntime.__version__}"}, []
         send(answers, {**answer, "arrays": described(results)}, results)
 

@@ -133,6 +133,12 @@ def with_strings():
     return damaged
 
 
+def with_raw_strings():
+    damaged = sound()
+    damaged.graph.initializer.add(name="s", data_type=TensorProto.STRING, dims=[1], raw_data=b"12345678")
+    return damaged
+
+
 def with_sparse(indices):
     damaged = sound()
     sparse = damaged.graph.sparse_initializer.add(dims=[4, 5])
@@ -198,6 +204,20 @@ def sized(operator, sizes, step=1):
     return model(nodes, {"size": size, "zero": np.int64(0), "unit": np.int64(step)})
 
 
+def ranked():
+    """A shape of 2^31 numbers: the tensor that is reshaped to it has as many axes."""
+    nodes = [
+        seeds.node("ConstantOfShape", "size", "shape", value=numpy_helper.from_array(np.ones(1, np.int64))),
+        seeds.node("Reshape", "x shape", "y"),
+    ]
+    return model(nodes, {"size": np.array([2**31])})
+
+
+def gathered(index):
+    nodes = [seeds.node("Gather", "w index", "g"), seeds.node("Mul", "x g", "y")]
+    return model(nodes, {"w": np.arange(4, dtype=np.float32), "index": np.array([index])})
+
+
 REFUSED = {
     "cut in the middle": lambda: sound().SerializeToString()[:700],
     "cut by one byte": lambda: sound().SerializeToString()[:-1],
@@ -222,6 +242,7 @@ REFUSED = {
     "a weight given twice": with_initializer_twice,
     "a weight that is missing": without_initializer,
     "text that is no text": with_strings,
+    "text in raw bytes": with_raw_strings,
     "a sparse weight out of its bounds": lambda: with_sparse([0, 2**40]),
     "a function that calls itself": with_self_call,
     "2^60 calls of functions": lambda: with_functions_in_functions(60),
@@ -258,6 +279,8 @@ def endless():
 
 
 UNUSABLE = {
+    "a shape of 2^31 numbers": ranked,
+    "an index of -2^63": lambda: gathered(-(2**63)),
     "a group of 0": lambda: with_attribute("group", 0),
     "a negative group": lambda: with_attribute("group", -3),
     "pads beyond all bounds": lambda: with_attribute("pads", [2**62] * 4),

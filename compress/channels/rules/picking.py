@@ -154,11 +154,12 @@ class Gathering(Rule):
             return
         size = trace.graph.shapes[names[0]][axis]
         full = np.broadcast_to(value, tuple(size if a == axis else n for a, n in enumerate(value.shape)))
-        positions = np.broadcast_to(index, trace.graph.shapes[names[1]]).astype(np.int64)
-        result = full.take(positions, axis=axis, mode="wrap")
+        # NumPy's own wrapping takes as many steps as an index is out of bounds by.
+        positions = np.broadcast_to(index, trace.graph.shapes[names[1]]).astype(np.int64) % max(size, 1)
+        result = full.take(positions, axis=axis)
         fixed = trace.fixed.get(names[0]) if names[1] not in trace.examples else None
         if fixed is not None:
-            fixed = np.broadcast_to(fixed, full.shape).take(positions, axis=axis, mode="wrap")
+            fixed = np.broadcast_to(fixed, full.shape).take(positions, axis=axis)
         store(node.outputs[0], result, trace, example=any(name in trace.examples for name in names), fixed=fixed)
 
     def need(self, node: Node, trace: Trace) -> None:
