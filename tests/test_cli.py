@@ -84,7 +84,7 @@ shrinks.onnx
 │ first  │ Gemm │        8 │    2 │        1 │       1 │
 │ second │ Gemm │        2 │    0 │        0 │       0 │
 └────────┴──────┴──────────┴──────┴──────────┴─────────┘
-in no layer: unread, duplicate
+in no layer: unread, duplicate, merged
 first: 1 of its channels stay: rounding keeps them (first)
 """
 
@@ -274,7 +274,8 @@ def test_rewrite_as_json(command, shrinks):
     assert found["seconds"] > 0
     assert found["rounding"] == {"asked": "3", "used": "3", "target": None, "why": "as asked for", "tried": []}
     (row,) = found["blocked"]
-    assert row == {"tensor": "h", "node": "first", "op": "Gemm", "reason": "rounding keeps them", "channels": 1}
+    expected = {"tensor": "h", "node": "first", "op": "Gemm", "reason": "rounding keeps them"}
+    assert row == expected | {"channels": 1, "kind": "idle"}
 
 
 def test_rewrite_says_how_it_rounds(command, shrinks):
@@ -301,7 +302,8 @@ def test_explain_as_a_table(command, shrinks):
     code, out, err = command("explain", "shrinks.onnx", "--round-to", "3", "--markdown", "why.md")
     assert (code, err) == (0, "")
     assert [line.rstrip() for line in out.splitlines()] == EXPLAINED.splitlines()
-    assert "| layer | op | channels | dead | constant | unread | duplicate | rounded |" in Path("why.md").read_text()
+    columns = "| layer | op | channels | dead | constant | unread | duplicate | merged | rounded |"
+    assert columns in Path("why.md").read_text()
     code, out, err = command("explain", "shrinks.onnx", "--json")
     assert [(one["dead"], one["rounded"]) for one in json.loads(out)["layers"]] == [(3, 0), (0, 0)]
     assert "rounded" not in command("explain", "shrinks.onnx")[1]

@@ -136,16 +136,22 @@ class Trace:
             self._nonzero[(name, kept)] = _any_behind(found, kept) if kept < len(shape) else found
         return self._nonzero[(name, kept)]
 
-    def _beyond(self, value: Array) -> Array:
-        """Tells which entries lie beyond ε × the largest magnitude; NaN does."""
+    def limit(self, value: Array) -> float:
+        """Returns the largest magnitude that counts as zero among the entries of a floating-point constant."""
         if self.epsilon == 0 or value.size == 0:
-            return np.asarray(value != 0)
+            return 0.0
         scale = max(value.max(), -value.min())
         if not np.isfinite(scale):
             # NaN and infinity give no scale.
             finite = value[np.isfinite(value)]
             scale = np.abs(finite).max(initial=0)
-        limit = self.epsilon * scale
+        return float(self.epsilon * scale)
+
+    def _beyond(self, value: Array) -> Array:
+        """Tells which entries lie beyond ε × the largest magnitude; NaN does."""
+        if self.epsilon == 0 or value.size == 0:
+            return np.asarray(value != 0)
+        limit = self.limit(value)
         # An all-zero tensor has no scale: nothing in it is nonzero.
         within = value >= -limit
         within &= value <= limit

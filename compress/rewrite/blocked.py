@@ -31,6 +31,7 @@ class Blocked:
         op: the operator that produces them.
         reason: why they stay.
         channels: how many.
+        kind: ``idle``, or ``duplicate``: multiples of other channels.
     """
 
     tensor: str
@@ -38,12 +39,13 @@ class Blocked:
     op: str
     reason: str
     channels: int
+    kind: str = "idle"
 
 
 def blocked_channels(trace: Trace) -> list[Blocked]:
     """Returns the constant and the unread channels behind weights that remain, with what keeps them."""
     kept = sweep(trace)
-    because = _Reasons(trace, kept)
+    because = Reasons(trace, kept)
     found: list[Blocked] = []
     for one in weighted(trace):
         stuck = (one.constant(trace) | one.unread(trace)) & one.stays(kept)
@@ -54,7 +56,7 @@ def blocked_channels(trace: Trace) -> list[Blocked]:
     return found
 
 
-class _Reasons:
+class Reasons:
     """What keeps each class of atoms: a node, and a reason."""
 
     def __init__(self, trace: Trace, kept: Kept) -> None:
@@ -78,9 +80,9 @@ class _Reasons:
         unit = int(self._classes[atom])
         if unit == STAYS:
             return node.name, _ALONE
-        if self._place[unit] >= 0:
-            keeper, reason = self._known[int(self._place[unit])]
-            return keeper or node.name, reason
+        anyway = self.anyway(unit)
+        if anyway is not None:
+            return anyway[0] or node.name, anyway[1]
         if self._needed[unit] >= 0:
             other = self._nodes[self._needed[unit]]
             return other.name, _SAME_LAYER if other is node else _TIED
@@ -88,6 +90,10 @@ class _Reasons:
             reader = self._nodes[self._read[unit]]
             return reader.name, _SHOWN if pads(reader) else _READ
         return node.name, _TIED
+
+    def anyway(self, unit: int) -> tuple[str, str] | None:
+        """Returns what keeps a class whatever is read of it: a node, ``""`` if none is to blame, and the reason."""
+        return self._known[int(self._place[unit])] if self._place[unit] >= 0 else None
 
     def _know(self, atoms: Array, node: str, reason: str) -> None:
         self._place[self._classes[atoms]] = len(self._known)

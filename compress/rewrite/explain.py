@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from onnx import ModelProto
 
-from compress.channels.graph import Node
 from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.channels.widths import MINIMAL
@@ -17,10 +15,11 @@ from compress.onnx_io.file import read_model
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse, analysing
 from compress.rewrite.blocked import Blocked, blocked_channels
+from compress.rewrite.duplicates import Duplicates
 from compress.rewrite.rounding import Rounding, unmeasured
 from compress.rewrite.weighted import weighted
 
-_COUNTS = ("channels", "dead", "constant", "unread", "duplicate")
+_COUNTS = ("channels", "dead", "constant", "unread", "duplicate", "merged")
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ class Layer:
         dead: that a rewrite removes: no output needs them.
         constant: that hold one value whatever the input, among those that stay.
         unread: that no output depends on, among those that stay.
-        duplicate: whose weights repeat those of an earlier channel of the layer, among those that stay.
+        duplicate: that are multiples of an earlier channel of the layer, among the others.
+        merged: those of them that a rewrite merges with what they are multiples of.
         rounded: that stay for nothing but rounding; they are among the constant and the unread ones.
-        kept: reasons of the constant and the unread ones.
+        kept: reasons of the constant and the unread ones, and of the duplicates that are not merged.
     """
 
     node: str
@@ -46,6 +46,7 @@ class Layer:
     constant: int
     unread: int
     duplicate: int
+    merged: int
     rounded: int = 0
     kept: tuple[Blocked, ...] = ()
 
@@ -89,9 +90,9 @@ class Explanation:
         for name, op, *counts in self.rows(self.columns):
             lines.append(f"| {_escaped(str(name))} | {op} | {' | '.join(map(str, counts))} |")
         reasons = [f"- {_escaped(layer.node)}: {reason(row)}" for layer in self.layers for row in layer.kept]
-        lines += (
-            ["", "Channels that hold nothing, or that nothing reads, and that stay:", "", *reasons] if reasons else []
-        )
+        if reasons:
+            lines += ["", "Channels that hold nothing, that nothing reads, or that repeat others, and that stay:", ""]
+        lines += reasons
         names = ", ".join(f"{name} × {count}" for name, count in self.unknown.items())
         lines += ["", f"Operators without a rule, whose surroundings stay: {names}"] if names else []
         return "\n".join(lines) + "\n"
@@ -117,15 +118,15 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
 def _explained(known: Trace, rounding: Rounding) -> Explanation:
     kept = sweep(known)
     least = kept if known.widths == MINIMAL else sweep(replace(known, widths=MINIMAL))
+    duplicates = Duplicates(known, kept)
     blocked: dict[str, list[Blocked]] = {}
     for row in blocked_channels(known):
         blocked.setdefault(row.tensor, []).append(row)
     layers = []
     for one in weighted(known):
         stays, constant = one.stays(kept), one.constant(known)
-        repeats = _repeats(one.node, one.rows, known)
-        # A recurrent layer has several rows a channel.
-        repeats = repeats if repeats.size == stays.size else np.zeros_like(stays)
+        repeated = duplicates.of(one, stays & ~constant & ~one.unread(known))
+        units = duplicates.units(one)[repeated]
         layers.append(
             Layer(
                 node=one.node.name,
@@ -134,9 +135,10 @@ def _explained(known: Trace, rounding: Rounding) -> Explanation:
                 dead=int((~stays).sum()),
                 constant=int((constant & stays).sum()),
                 unread=int((one.unread(known) & stays).sum()),
-                duplicate=int((repeats & stays & ~constant).sum()),
+                duplicate=int(repeated.sum()),
+                merged=sum(unit in duplicates.gone for unit in units.tolist()),
                 rounded=int((stays & ~one.stays(least)).sum()),
-                kept=tuple(blocked.get(one.output, ())),
+                kept=(*blocked.get(one.output, ()), *duplicates.kept(one.node, units)),
             )
         )
     return Explanation(tuple(layers), dict(known.unknown), rounding)
@@ -145,22 +147,8 @@ def _explained(known: Trace, rounding: Rounding) -> Explanation:
 def reason(row: Blocked) -> str:
     """Returns why channels stay, in words."""
     by = f" ({row.node})" if row.node else ""
-    return f"{row.channels} of its channels stay: {row.reason}{by}"
-
-
-def _repeats(node: Node, axis: int, known: Trace) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Returns which rows of a weight, bias included, equal an earlier row. Shape: (O,)."""
-    weight = known.full(node.inputs[1])
-    if weight is None:
-        return np.zeros(known.graph.shapes[node.inputs[1]][axis], dtype=bool)
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-    bias = known.constant(node.input(2)) if node.input(2) else None
-    if bias is not None and bias.size == rows.shape[0]:
-        rows = np.concatenate([rows, bias.reshape(-1, 1).astype(rows.dtype)], axis=1)
-    _, first = np.unique(rows, axis=0, return_index=True)
-    repeated = np.ones(rows.shape[0], dtype=bool)
-    repeated[first] = False
-    return repeated
+    what = "duplicate channels" if row.kind == "duplicate" else "channels"
+    return f"{row.channels} of its {what} stay: {row.reason}{by}"
 
 
 def _escaped(text: str) -> str:

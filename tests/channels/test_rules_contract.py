@@ -5,9 +5,10 @@ import onnx
 import pytest
 from fused_configurations import fused_configurations, integer_configurations
 from hypothesis import given, settings
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from strategies import make_model, networks
 
+from compress.channels.alike import likeness
 from compress.channels.rules import rules
 from compress.channels.trace import trace
 from compress.onnx_io.graph import channel_graph
@@ -299,6 +300,62 @@ def test_what_goes_leaves_the_outputs_as_they_were(operator):
 @given(networks())
 def test_claimed_values_hold_through_networks(model):
     assert_values_are_the_runtimes(model)
+
+
+def assert_likes_are_the_runtimes(model):
+    """Checks every claim that cells of a tensor are multiples; returns how many there are."""
+    found = likeness(trace(channel_graph(model), epsilon=2**-24))
+    cells = {name: one for name, one in found.cells.items() if one.ids.size > 1}
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    names = [name for n in model.graph.node for name in n.output if name in cells]
+    if not names:
+        return 0
+    del probe.graph.output[:]
+    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    claims = 0
+    for seed in (0, 1):
+        outputs = session(probe.SerializeToString()).run(None, random_inputs(probe, seed, batch_size=1))
+        for name, values in zip(names, outputs, strict=True):
+            ids, scales = cells[name].ids, cells[name].scales
+            axes = [axis for axis, size in enumerate(ids.shape) if size > 1]
+            rows = np.moveaxis(values, axes, range(len(axes))).reshape(ids.size, -1).astype(np.float64)
+            _, first = np.unique(ids.reshape(-1), return_index=True)
+            ids, scales = ids.reshape(-1), scales.reshape(-1)
+            for head in first:
+                mine = np.flatnonzero((ids == ids[head]) & (scales != 0))
+                claims += len(mine) - 1
+                shares = rows[mine] / scales[mine, None]
+                close = {"rtol": 1e-4, "atol": 1e-5 / np.abs(scales[mine]).min(initial=1)}
+                for row in shares:
+                    np.testing.assert_allclose(row, shares[0], **close, err_msg=name)
+    return claims
+
+
+def coarse(model):
+    """Makes weights so simple that many channels are multiples of one another."""
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.float32 and value.ndim:
+            value = np.clip(np.round(value * 2) / 2, -1, 1)
+            if tensor.name in ("w0", "b0"):
+                value = value[np.arange(len(value)) % 2] * np.float32([1, 1, 2, 1, 1, -1]).reshape(
+                    -1, *[1] * (value.ndim - 1)
+                )
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return model
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_claimed_likes_are_the_runtimes(operator):
+    for seed in range(3):
+        assert_likes_are_the_runtimes(coarse(network_around(operator, seed)))
+
+
+@settings(settings.get_profile("stable"), max_examples=60)
+@given(networks())
+def test_claimed_likes_hold_through_networks(model):
+    assert_likes_are_the_runtimes(coarse(model))
 
 
 def test_a_comparison_with_what_is_not_known_is_not_known():

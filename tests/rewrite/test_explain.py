@@ -40,8 +40,8 @@ def test_each_kind_of_channel_is_counted_once():
     assert (second.dead, second.constant, second.duplicate) == (0, 0, 0)
 
 
-def test_what_is_called_dead_is_what_a_rewrite_removes():
-    assert rewrite(model()).channels_removed == sum(layer.dead for layer in explain(model()).layers)
+def test_what_is_called_dead_or_merged_is_what_a_rewrite_removes():
+    assert rewrite(model()).channels_removed == sum(layer.dead + layer.merged for layer in explain(model()).layers)
 
 
 def test_a_constant_that_stays_has_its_reason():
@@ -66,4 +66,4 @@ def test_markdown_keeps_its_columns_whatever_a_layer_is_called(name):
     named.graph.node[0].name = name
     rows = [line for line in explain(named).markdown().splitlines() if line.startswith("|")]
     assert len(rows) == 4
-    assert all(row.replace("\\|", "").count("|") == 8 for row in rows)
+    assert all(row.replace("\\|", "").count("|") == 9 for row in rows)

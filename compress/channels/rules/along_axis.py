@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike_joining import joined
 from compress.channels.cells import store
 from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.labels import Factors, as_factors, coverage, on_axis
@@ -16,6 +17,7 @@ from compress.channels.rules import rule
 from compress.channels.rules.base import NodeEdit, Rule
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -47,6 +49,10 @@ class AlongAxis(Rule):
     def exemplary(self, node: Node, trace: Trace) -> bool:
         """Tells whether the segments hold for the example sizes of free axes only."""
         return False
+
+    def homogeneous(self, node: Node, trace: Trace) -> bool:
+        """Tells whether multiples of the input give multiples of the output along the other axes."""
+        return True
 
     def label(self, node: Node, trace: Trace) -> None:
         found = self.segments(node, trace)
@@ -106,6 +112,17 @@ class AlongAxis(Rule):
                     size = before[axis]
                     trace.need(segment.source, scatter(part, segment.positions, axis, size))
                 start = stop
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        found = None if self.exemplary(node, trace) else self.segments(node, trace)
+        if found is None:
+            super().alike(node, trace, likeness)
+            return
+        axis, outputs = found
+        for name, segments in zip(node.outputs, outputs, strict=True):
+            pieces = [(segment.source, segment.positions, segment.fill) for segment in segments]
+            if name:
+                joined(node, name, axis, pieces, likeness, homogeneous=self.homogeneous(node, trace))
 
     def _join(self, segments: list[Segment], axis: int, node: Node, trace: Trace) -> Factors:
         labels, shapes = trace.labels, trace.graph.shapes

@@ -12,6 +12,7 @@ import numpy as np
 from compress.channels.graph import Array, Node, Shape
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -60,6 +61,11 @@ class Rule(ABC):
     @abstractmethod
     def need(self, node: Node, trace: Trace) -> None:
         """Marks the cells of the inputs that the needed cells of the outputs depend on."""
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        """Sets the cells of the outputs: what is like what. By default nothing is."""
+        for name in filter(None, node.outputs):
+            likeness.fresh(name)
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         """Returns what else must change once channels are gone; None if nothing does."""

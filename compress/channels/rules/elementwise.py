@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.channels.alike_elementwise import elementwise
 from compress.channels.cells import combine, project
 from compress.channels.graph import Array, Node
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule, output_shape
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.trace import Trace
 
 Function = Callable[[list[Array], Mapping[str, Any]], Array]
@@ -52,6 +54,9 @@ class Elementwise(Rule):
         for name in node.inputs[: self.operands]:
             if name:
                 trace.need(name, project(cells, trace.graph.shapes[name]))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        elementwise(node, trace, likeness, self.operands)
 
 
 def _mul(values: list[Array], _: Mapping[str, Any]) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike import Cells
 from compress.channels.cells import combine, project, store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import coverage
@@ -14,6 +15,7 @@ from compress.channels.rules.along_axis import AlongAxis, Segment
 from compress.channels.rules.base import NodeEdit, Rule, output_shape
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -63,6 +65,9 @@ class Padding(AlongAxis):
             elif value.dtype.kind == "f":
                 unknown = np.asarray(np.nan, value.dtype)
                 store(y, np.where(same, value, unknown), trace, example=known is trace.examples)
+
+    def homogeneous(self, node: Node, trace: Trace) -> bool:
+        return self._mode(node) != "constant" or self._fill(node, trace) == 0
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         pads, found = self._pads(node, trace), self.segments(node, trace)
@@ -124,6 +129,13 @@ class Expansion(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         cells = trace.demand(node.outputs[0])
         trace.need(node.input(0), project(cells, trace.graph.shapes[node.input(0)]))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        cells, shapes, y = likeness.of(node.input(0)), trace.graph.shapes, node.outputs[0]
+        missing = len(shapes[y]) - len(shapes[node.input(0)])
+        wide = Cells(*(part.reshape((1,) * missing + part.shape) for part in (cells.ids, cells.scales)))
+        signature = (likeness.signature(node, wide, node.inputs[1:]), shapes[y])
+        likeness.set(y, likeness.applied(signature, wide, linear=True))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         y = node.outputs[0]

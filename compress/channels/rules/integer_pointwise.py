@@ -17,6 +17,7 @@ from compress.channels.rules.levels import Scale, integers, known_levels, requan
 from compress.channels.rules.window import Reduction, Window
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.trace import Trace
 
 
@@ -98,6 +99,10 @@ class IntegerConcatenation(AlongAxis):
             for levels, size in parts
         ]
         _store(np.concatenate(spread, axis=found[0]), node, node.input(1), trace)
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        # Each tensor is rounded anew, by a scale of its own.
+        likeness.fresh(node.outputs[0])
 
 
 class IntegerPooling(Rule):

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike import Cells, Read
+from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, project, read_by, reading, response, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
+from compress.channels.numbering import ONE
 from compress.channels.rules import rules
-from compress.channels.rules.base import Rule
+from compress.channels.rules.base import Rule, output_shape
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -92,6 +96,46 @@ class MatrixProduct(Rule):
         trace.keep(a, project(self._unframed(used, 0, node, trace), shapes[a]))
         used = np.asarray((wanted & left).any(axis=-3, keepdims=True) & right)
         trace.keep(b, project(self._unframed(used, 1, node, trace), shapes[b]))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        a, b, y = node.input(0), node.input(1), node.outputs[0]
+        row, inner, inner_b, _ = self._axes(node, trace)
+        shape, rank = trace.graph.shapes[a], len(trace.graph.shapes[y])
+        weight = trace.full(b)
+        c = trace.full(node.input(2)) if node.input(2) else np.zeros(1)
+        if c is None or (c.ndim > 1 and c.shape[0] > 1):
+            likeness.fresh(y)
+            return
+        if weight is None or weight.ndim != 2:
+            self._alike_products(node, trace, likeness)
+            return
+        beside = [axis for axis in range(len(shape)) if axis != inner]
+        inputs = likeness.apart(likeness.opened(likeness.of(a), beside), shape, (inner,))
+        columns = inputs.at(np.arange(shape[inner])[None, :])
+        likeness.reads.append(Read(node, b, inner_b, columns))
+        rows = weight if inner_b == 1 else weight.T
+        factors = columns.scales * self._factor(node, "alpha")
+        bias = np.broadcast_to(c.reshape(-1) * self._factor(node, "beta"), (len(rows),))
+        signature = ("MatMul", row, likeness.extent(a, columns))
+        cells = contracted(likeness, signature, Cells(columns.ids, factors), rows, bias, trace.limit(weight))
+        likeness.set(y, cells.at(np.arange(len(rows)).reshape([1] * (rank - 1) + [-1])))
+
+    def _alike_products(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        """Both operands vary, or one has batch axes: each result is of the functions that are contracted."""
+        names, shapes, rank = node.inputs[:2], trace.graph.shapes, len(output_shape(node, trace))
+        if any(len(shapes[name]) != rank for name in names) or node.input(2) or node.attributes:
+            likeness.fresh(node.outputs[0])
+            return
+        first, second = (
+            likeness.opened(likeness.of(name), (axis,)) for name, axis in zip(names, (rank - 1, rank - 2), strict=True)
+        )
+        shape = np.broadcast_shapes(first.ids.shape, second.ids.shape)
+        beside = [axis for axis in range(rank - 2) if shape[axis] > 1]
+        parts = [likeness.apart(cells, shapes[name], beside) for cells, name in ((first, names[0]), (second, names[1]))]
+        ids = np.stack([part.broadcast(shape).ids.reshape(-1) for part in parts], axis=1)
+        signature = ("products", tuple(shapes[name] for name in names), names if (ids == ONE).any() else ())
+        found = likeness.numbering.number(signature, ids).reshape(shape)
+        likeness.set(node.outputs[0], Cells(found, parts[0].scales * parts[1].scales))
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant inputs are gone, or None. Shape: (N,), or one that suits Y."""

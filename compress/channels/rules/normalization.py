@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike_elementwise import affine
 from compress.channels.cells import only_axis, project, store
 from compress.channels.graph import Node
-from compress.channels.labels import on_axis
+from compress.channels.labels import coverage, on_axis
 from compress.channels.rules import rule, rules
 from compress.channels.rules.base import Rule
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.trace import Trace
 
 _ROLES = ("scale", "shift", "mean", "variance")
@@ -47,6 +49,21 @@ class BatchNormalization(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         trace.need(node.input(0), trace.demand(node.outputs[0]))
 
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        x, y = node.input(0), node.outputs[0]
+        parameters = [trace.full(name) for name in node.inputs[1:5]]
+        if any(p is None for p in parameters) or node.attributes.get("training_mode", 0):
+            likeness.fresh(y)
+            return
+        shape = trace.graph.shapes[x]
+        scale, shift, mean, variance = (
+            on_axis(p.astype(np.float64), 1, len(shape)) for p in parameters if p is not None
+        )
+        with np.errstate(all="ignore"):
+            gain = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+            cells = likeness.operand(x, {1, *coverage(likeness.of(x).ids)}, len(shape))
+            likeness.set(y, affine(cells, gain, shift - mean * gain, likeness, ()))
+
 
 @rule("InstanceNormalization")
 class InstanceNormalization(Rule):
@@ -76,6 +93,19 @@ class InstanceNormalization(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         channels = only_axis(trace.demand(node.outputs[0]), 1, trace.graph.shapes[node.input(0)][1])
         trace.need(node.input(0), on_axis(channels, 1, len(trace.graph.shapes[node.input(0)])))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        scale, shift = trace.full(node.input(1)), trace.full(node.input(2))
+        shape = trace.graph.shapes[node.input(0)]
+        if scale is None or shift is None:
+            likeness.fresh(node.outputs[0])
+            return
+        beside = [axis for axis in range(len(shape)) if axis != 1]
+        x = likeness.apart(likeness.opened(likeness.of(node.input(0)), beside), shape, (1,))
+        rows = likeness.applied(likeness.signature(node, x), x)
+        likeness.set(
+            node.outputs[0], affine(rows, on_axis(scale, 1, len(shape)), on_axis(shift, 1, len(shape)), likeness, shape)
+        )
 
 
 class OverAxes(Rule):
@@ -111,6 +141,10 @@ class OverAxes(Rule):
         for name in node.inputs[1 : self.operands]:
             if name:
                 trace.need(name, project(trace.demand(node.outputs[0]), trace.graph.shapes[name]))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        x = likeness.opened(likeness.of(node.input(0)), self._axes(node, trace))
+        likeness.set(node.outputs[0], likeness.applied(likeness.signature(node, x, node.inputs[1:]), x))
 
     def _axes(self, node: Node, trace: Trace) -> tuple[int, ...]:
         rank = len(trace.graph.shapes[node.input(0)])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike import Cells
 from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import as_factors, coverage
@@ -14,6 +15,7 @@ from compress.channels.rules.along_axis import AlongAxis, Segment, scatter
 from compress.channels.rules.base import NodeEdit, Rule
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -184,6 +186,13 @@ class Gathering(Rule):
         index = (np.cumsum(mask) - 1)[positions[mask[positions]]]
         scalar = not trace.graph.shapes[node.input(1)]
         return NodeEdit(inputs={1: index.reshape(() if scalar else -1).astype(np.int64)})
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        axis, rank_index = self._axis(node, trace), len(trace.graph.shapes[node.input(1)])
+        x = likeness.opened(likeness.of(node.input(0)), (axis,))
+        found = likeness.applied(likeness.signature(node, x, node.inputs[1:2]), x, linear=True)
+        parts = (self._moved(part, axis, rank_index) for part in (found.ids, found.scales))
+        likeness.set(node.outputs[0], Cells(*parts))
 
     def _axis(self, node: Node, trace: Trace) -> int:
         return int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])

@@ -14,6 +14,7 @@ from compress.channels.rules import rule, rules
 from compress.channels.rules.base import NodeEdit, Rule, output_shape
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -42,6 +43,9 @@ class Rearrangement(Rule):
 
     def need(self, node: Node, trace: Trace) -> None:
         trace.need(node.input(0), self.backward(trace.demand(node.outputs[0]), node, trace))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        likeness.moved(node, lambda cells: self.forward(cells, node, trace))
 
 
 class Reshaping(Rearrangement):

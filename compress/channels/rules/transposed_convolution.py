@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike import Read
+from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
@@ -13,6 +15,7 @@ from compress.channels.rules import rule
 from compress.channels.rules.base import NodeEdit, Rule, largest_constant, with_carrier
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
 
@@ -72,6 +75,25 @@ class TransposedConvolution(Rule):
             trace.keep(x, on_axis(needed, 1, rank))
         if node.input(2):
             trace.need(node.input(2), wanted)
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        x, name, y = node.input(0), node.input(1), node.outputs[0]
+        weight, shape = trace.full(name), trace.graph.shapes[x]
+        bias = trace.full(node.input(2)) if node.input(2) else np.zeros(trace.graph.shapes[y][1])
+        if weight is None or bias is None:
+            likeness.fresh(y)
+            return
+        groups = int(node.attributes.get("group", 1))
+        beside = [axis for axis in range(len(shape)) if axis != 1]
+        inputs = likeness.apart(likeness.opened(likeness.of(x), beside), shape, (1,))
+        columns = inputs.at(np.arange(shape[1]).reshape(groups, -1))
+        if groups == 1:
+            likeness.reads.append(Read(node, name, 0, columns))
+        by_group = weight.reshape(groups, shape[1] // groups, weight.shape[1], -1)
+        by_output = by_group.swapaxes(1, 2).reshape(len(bias), shape[1] // groups, -1)
+        signature = likeness.signature(node, columns, without=("group",))
+        rows = contracted(likeness, signature, columns, by_output, bias, trace.limit(weight))
+        likeness.set(y, rows.at(np.arange(len(bias)).reshape([-1 if a == 1 else 1 for a in range(len(shape))])))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         groups = int(node.attributes.get("group", 1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.channels.alike import Cells
 from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import coverage
@@ -14,8 +15,15 @@ from compress.channels.rules import rule, rules
 from compress.channels.rules.base import NodeEdit, Rule, pads
 
 if TYPE_CHECKING:
+    from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
+
+# f(s·x) = s·f(x) for s > 0.
+_HOMOGENEOUS = frozenset({
+    "MaxPool", "AveragePool", "Resize", "Upsample", "GlobalAveragePool", "GlobalMaxPool",
+    "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL1", "ReduceL2",
+})  # fmt: skip
 
 
 class Window(Rule):
@@ -45,6 +53,12 @@ class Window(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         demand = trace.demand(node.outputs[0])
         trace.need(node.input(0), np.asarray(demand.any(axis=tuple(range(2, demand.ndim)), keepdims=True)))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        x = likeness.of(node.input(0))
+        cells = likeness.opened(x, range(2, x.ids.ndim))
+        signature = likeness.signature(node, cells, node.inputs[1:])
+        likeness.set(node.outputs[0], likeness.applied(signature, cells, homogeneous=node.operator in _HOMOGENEOUS))
 
 
 class Reduction(Rule):
@@ -87,6 +101,13 @@ class Reduction(Rule):
         if not self._keeps_axes(node):
             cells = np.expand_dims(cells, axes)
         trace.need(node.input(0), cells.reshape(cells.shape[-len(shape) :] if shape else ()))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        axes = self._axes(node, trace)
+        cells = likeness.opened(likeness.of(node.input(0)), axes)
+        signature = likeness.signature(node, cells, node.inputs[1:])
+        result = likeness.applied(signature, cells, homogeneous=node.operator in _HOMOGENEOUS)
+        likeness.set(node.outputs[0], Cells(*(self._reduced(part, axes, node) for part in (result.ids, result.scales))))
 
     def _axes(self, node: Node, trace: Trace) -> tuple[int, ...]:
         rank = len(trace.graph.shapes[node.input(0)])
@@ -144,6 +165,13 @@ class Resizing(Window):
             super().need(node, trace)
             return
         trace.need(node.input(0), np.ones((1,) * len(trace.graph.shapes[node.input(0)]), dtype=bool))
+
+    def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
+        cropped = node.attributes.get("coordinate_transformation_mode") in (b"tf_crop_and_resize", "tf_crop_and_resize")
+        if self._spatial(node, trace) and not cropped:
+            super().alike(node, trace, likeness)
+        else:
+            likeness.fresh(node.outputs[0])
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         """Adapts the input ``sizes``; ``scales`` hold 1 for channels."""

@@ -1,0 +1,259 @@
+"""Likeness: which positions of which tensors hold the same function of the input, up to a factor.
+
+The third abstract interpretation, forwards, beside values and needs, by value numbering. Each tensor has two cell
+arrays of one shape: *ids* and *scales*. What an axis of size 1 leaves open is a variable of the function that the id
+names; positions p and q of one id hold values whose ratio is scale[q] / scale[p], whatever those variables are.
+Constants are multiples of the function `ONE`.
+
+A rule gives ids to what it computes from the operator and the ids of the operands; what it does not say gets a fresh
+id, which nothing equals. Axes of symbolic size are always left open: their example sizes say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.channels.graph import Array, Node, Shape
+from compress.channels.labels import coverage
+from compress.channels.numbering import ONE, Numbering, normalised
+
+if TYPE_CHECKING:
+    from compress.channels.trace import Trace
+
+# Two roundings of a weight, one of the entry that it is divided by, and what a scale gathers on its way.
+_ROUNDINGS = 8
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Ids and scales of a tensor: integers and float64, of one shape that broadcasts to the tensor's."""
+
+    ids: Array
+    scales: Array
+
+    def at(self, index: Array) -> Cells:
+        """Returns the cells at flat positions, in the shape of `index`."""
+        return Cells(self.ids.reshape(-1)[index], self.scales.reshape(-1)[index])
+
+    def broadcast(self, shape: Iterable[int]) -> Cells:
+        """Returns the cells repeated to a shape."""
+        shape = tuple(shape)
+        return Cells(np.broadcast_to(self.ids, shape), np.broadcast_to(self.scales, shape))
+
+
+@dataclass(frozen=True)
+class Read:
+    """A constant weight contracts channels.
+
+    Attributes:
+        node: which contracts them.
+        weight: its name.
+        axis: of the weight, along which the channels lie.
+        columns: what is known of them, by group: shape (groups, channels of a group).
+    """
+
+    node: Node
+    weight: str
+    axis: int
+    columns: Cells
+
+
+class Likeness:
+    """The cells of every tensor of a graph.
+
+    Attributes:
+        trace: what else is known of the graph.
+        cells: by tensor.
+        reads: in the order of the graph.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.cells: dict[str, Cells] = {}
+        self.reads: list[Read] = []
+        self.numbering = Numbering(_ROUNDINGS * trace.epsilon)
+
+    def fresh(self, name: str) -> None:
+        """Says that a tensor is like no other."""
+        rank = len(self.trace.graph.shapes.get(name, ()))
+        self.cells[name] = Cells(np.full((1,) * rank, self.numbering.fresh()), np.ones((1,) * rank))
+
+    def of(self, name: str) -> Cells:
+        """Returns what is known of a tensor; one that is known to be constant is a single function."""
+        if self._constant(name) is not None:
+            return self.constant(name, ())
+        if name not in self.cells:
+            self.fresh(name)
+        return self.cells[name]
+
+    def set(self, name: str, cells: Cells) -> None:
+        """Records what is known of a tensor, and where its value is known as well."""
+        ids, scales = np.broadcast_arrays(cells.ids, cells.scales)
+        if any(self.trace.graph.is_dynamic(name, axis) for axis in coverage(ids)) or not np.isfinite(scales).all():
+            self.fresh(name)
+            return
+        value = self.trace.values.get(name)
+        if value is not None and value.dtype.kind == "f" and set(coverage(value)) <= set(coverage(ids)):
+            known = ~np.isnan(value)
+            ids, scales = np.where(known, ONE, ids), np.where(known, value.astype(np.float64), scales)
+        self.cells[name] = Cells(np.where(scales == 0, ONE, ids), scales)
+
+    def constant(self, name: str, axes: Iterable[int], rank: int | None = None) -> Cells:
+        """Returns the cells of a constant, broadcast to `rank` axes: apart along `axes`, open along the others."""
+        value = self._constant(name)
+        assert value is not None, name
+        value = np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape))
+        value = value.reshape((1,) * ((rank or value.ndim) - value.ndim) + value.shape)
+        apart = [axis for axis in axes if value.shape[axis] > 1]
+        rows = np.moveaxis(value, apart, range(len(apart)))
+        shape = tuple(value.shape[axis] if axis in apart else 1 for axis in range(value.ndim))
+        rows = rows.reshape(int(np.prod(shape)), -1)
+        signature = ("constant", value.dtype.str, rows.shape[1], tuple(np.delete(value.shape, apart)))
+        if value.dtype.kind != "f" or not np.isfinite(rows).all():
+            exact = np.frombuffer(np.ascontiguousarray(rows).tobytes().ljust(1), np.uint8).reshape(len(rows), -1)
+            return Cells(self.numbering.number(signature, exact.astype(np.int64)).reshape(shape), np.ones(shape))
+        rows = rows.astype(np.float64)
+        shares, scales = normalised(rows) if rows.size else (rows, np.zeros(len(rows)))
+        ids = self.numbering.number(signature, np.zeros((len(rows), 0)), shares)
+        ids[(rows == rows[:, :1]).all(axis=1)] = ONE
+        return Cells(ids.reshape(shape), scales.reshape(shape))
+
+    def operand(self, name: str, axes: Iterable[int], rank: int) -> Cells:
+        """Returns a tensor's cells, broadcast to `rank` axes and told apart along `axes` wherever it has any size."""
+        if self._constant(name) is not None:
+            return self.constant(name, axes, rank)
+        shape = self.trace.graph.shapes[name]
+        cells, missing = self.of(name), rank - len(shape)
+        padded = Cells(*(part.reshape((1,) * missing + part.shape) for part in (cells.ids, cells.scales)))
+        return self.apart(padded, (1,) * missing + tuple(shape), axes)
+
+    def apart(self, cells: Cells, shape: Shape, axes: Iterable[int]) -> Cells:
+        """Tells the positions of a tensor of `shape` apart along `axes`: an open variable gets its value."""
+        for axis in axes:
+            if cells.ids.shape[axis] == shape[axis]:
+                continue
+            grown = cells.broadcast(shape[axis] if a == axis else n for a, n in enumerate(cells.ids.shape))
+            place = np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+            keys = np.stack([grown.ids, np.broadcast_to(place, grown.ids.shape)], axis=-1).reshape(-1, 2)
+            ids = self.numbering.number(("at", axis, len(shape)), keys).reshape(grown.ids.shape)
+            cells = Cells(np.where(grown.ids == ONE, ONE, ids), grown.scales)
+        return cells
+
+    def opened(self, cells: Cells, axes: Iterable[int]) -> Cells:
+        """Leaves axes open: what lies along them together is one function."""
+        inner = [axis for axis in axes if cells.ids.shape[axis] > 1]
+        if not inner:
+            return cells
+        ids, scales = (
+            np.moveaxis(part, inner, range(part.ndim - len(inner), part.ndim)) for part in (cells.ids, cells.scales)
+        )
+        width = int(np.prod([cells.ids.shape[axis] for axis in inner]))
+        shares, factors = normalised(scales.reshape(-1, width))
+        signature = ("along", tuple(inner), tuple(cells.ids.shape[axis] for axis in inner))
+        found = self.numbering.number(signature, ids.reshape(-1, width), shares)
+        shape = [1 if axis in inner else size for axis, size in enumerate(cells.ids.shape)]
+        return Cells(found.reshape(shape), factors.reshape(shape))
+
+    def applied(self, signature: Hashable, cells: Cells, *, homogeneous: bool = False, linear: bool = False) -> Cells:
+        """Returns the result of an operator on each cell by itself.
+
+        Args:
+            signature: the operator and all that decides what it does.
+            cells: of its operand.
+            homogeneous: f(s·x) = s·f(x) for s > 0.
+            linear: for any s.
+        """
+        ids, scales = cells.ids.reshape(-1, 1), cells.scales.reshape(-1, 1)
+        if linear:
+            found, factors = self.numbering.number(signature, ids), cells.scales
+        elif homogeneous:
+            keys = np.concatenate([ids, np.sign(scales).astype(np.int64)], axis=1)
+            found, factors = self.numbering.number(signature, keys), np.abs(cells.scales)
+        else:
+            found, factors = self.numbering.number(signature, ids, scales), np.ones(cells.ids.shape)
+        return Cells(found.reshape(cells.ids.shape), factors)
+
+    def moved(self, node: Node, forward: Callable[[Array], Array]) -> None:
+        """Moves the cells of a node's input to its output by a bijection of positions that moves cell arrays."""
+        x, y = node.input(0), node.outputs[0]
+        shape, cells = self.trace.graph.shapes[x], self.of(x)
+        if np.prod(shape) != np.prod(self.trace.graph.shapes[y]):
+            # The model contradicts itself; what runs it will say so.
+            self.fresh(y)
+            return
+        covered = set(coverage(forward(_counted(cells.ids.shape))))
+        for axis in [a for a, size in enumerate(shape) if size > 1 and cells.ids.shape[a] == 1 and covered]:
+            if set(coverage(forward(_counted(_only(axis, shape))))) & covered:
+                if self.trace.graph.is_dynamic(x, axis):
+                    self.fresh(y)
+                    return
+                cells = self.apart(cells, shape, (axis,))
+                covered = set(coverage(forward(_counted(cells.ids.shape))))
+        there = cells.at(forward(_counted(cells.ids.shape)))
+        self.set(y, self.applied(self.signature(node, there, node.inputs[1:]), there, linear=True))
+
+    def signature(
+        self, node: Node, cells: Cells | None, parameters: Iterable[str] = (), without: tuple[str, ...] = ()
+    ) -> Hashable:
+        """Returns all that decides what a node does with its first input.
+
+        Args:
+            node: the operation.
+            cells: those of the input; None where its open variables do not count.
+            parameters: inputs whose content counts.
+            without: attributes that do not count.
+        """
+        attributes = tuple((key, frozen(value)) for key, value in sorted(node.attributes.items()) if key not in without)
+        extent = None if cells is None else self.extent(node.input(0), cells)
+        return (node.key, attributes, tuple(self.parameter(name) for name in parameters), extent)
+
+    def extent(self, name: str, cells: Cells) -> Hashable:
+        """Returns how far the open variables of a tensor's cells reach.
+
+        A constant does not know the sizes of variables: with one among the cells the tensor is named.
+        """
+        return (self.trace.graph.shapes[name], name if (cells.ids == ONE).any() else "")
+
+    def parameter(self, name: str) -> Hashable:
+        """Returns what tells one parameter from another: its value or, if it is computed, its id."""
+        value = self._constant(name) if name else None
+        if value is not None:
+            return frozen(np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape)))
+        found = self.cells.get(name)
+        return (int(found.ids.flat[0]), float(found.scales.flat[0])) if found and found.ids.size == 1 else name
+
+    def _constant(self, name: str) -> Array | None:
+        return None if name in self.trace.examples else self.trace.constant(name)
+
+
+def likeness(trace: Trace) -> Likeness:
+    """Runs the interpretation: a fresh id for every input of the graph, then each node's rule."""
+    result = Likeness(trace)
+    for node in trace.graph.nodes:
+        trace.rule(node).alike(node, trace, result)
+    return result
+
+
+def frozen(value: object) -> Hashable:
+    """Returns a hashable stand-in for an attribute or a value."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+    if isinstance(value, list | tuple):
+        return tuple(frozen(item) for item in value)
+    if isinstance(value, Mapping):
+        return tuple((key, frozen(item)) for key, item in sorted(value.items()))
+    return value if isinstance(value, int | float | str | bytes | None) else repr(value)
+
+
+def _counted(shape: Iterable[int]) -> Array:
+    """Returns the flat positions of an array, in its shape: no two are equal, so whatever moves them shows how."""
+    sizes: Any = tuple(shape)
+    return np.arange(int(np.prod(sizes))).reshape(sizes)
+
+
+def _only(axis: int, shape: Shape) -> Shape:
+    return tuple(size if a == axis else 1 for a, size in enumerate(shape))

@@ -1,0 +1,141 @@
+"""Likeness through operators that combine their operands position by position."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.channels.alike import Cells, Likeness
+from compress.channels.graph import Array, Node
+from compress.channels.labels import coverage
+from compress.channels.numbering import ONE, normalised
+
+if TYPE_CHECKING:
+    from compress.channels.trace import Trace
+
+_NOTHING = 2**62  # in place of the id of a term that is not there; sorted behind all others
+_SAME = ("Identity", "Dropout")
+_SIGNS = {"Add": (1.0, 1.0), "Sub": (1.0, -1.0)}
+_HOMOGENEOUS = ("Abs", "LeakyRelu", "PRelu", "Relu")  # f(s·x) = s·f(x) for s > 0
+
+
+def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | None) -> None:
+    """Sets the cells of a result from the operator and the operands' cells at each position.
+
+    Args:
+        node: the operation.
+        trace: what is known of the graph.
+        likeness: what is known so far; the result goes there.
+        operands: how many inputs are combined position by position; all if None.
+    """
+    graph, y = trace.graph, node.outputs[0]
+    names = [name for name in node.inputs[:operands] if name]
+    rank = len(graph.shapes[y])
+    padded = [(rank - len(graph.shapes[name]), likeness.of(name)) for name in names]
+    axes = sorted({axis + missing for missing, cells in padded for axis in coverage(cells.ids)})
+    cells = [likeness.operand(name, axes, rank) for name in names]
+    shape = np.broadcast_shapes(*(one.ids.shape for one in cells))
+    flat = [one.broadcast(shape) for one in cells]
+    ids = np.stack([one.ids.reshape(-1) for one in flat], axis=1)
+    scales = np.stack([one.scales.reshape(-1) for one in flat], axis=1)
+    whole = np.array([_spans(name, y, trace) for name in names])
+    # Constants know no sizes: where only they have the result's, the result's own sizes are part of what it is.
+    spanned = any(whole[i] and not (one.ids == ONE).any() for i, one in enumerate(cells))
+    sizes: Hashable = () if spanned else (graph.shapes[y], y if any(graph.dynamic.get(y, ())) else "")
+    found, factors = _operator(node, operands, likeness, ids, scales, whole, sizes)
+    likeness.set(y, Cells(found.reshape(shape), factors.reshape(shape)))
+
+
+def affine(x: Cells, gain: Array, shift: Array, likeness: Likeness, sizes: Hashable) -> Cells:
+    """Returns the cells of gain · x + shift; gain and shift broadcast to the cells."""
+    shape = np.broadcast_shapes(x.ids.shape, gain.shape, shift.shape)
+    terms = x.broadcast(shape)
+    ids = np.stack([terms.ids.reshape(-1), np.full(terms.ids.size, ONE)], axis=1)
+    scales = np.stack([(terms.scales * gain).reshape(-1), np.broadcast_to(shift, shape).reshape(-1)], axis=1)
+    found, factors = _sum(likeness, ids, scales, np.array([True, False]), sizes)
+    return Cells(found.reshape(shape), factors.reshape(shape))
+
+
+def _operator(
+    node: Node,
+    operands: int | None,
+    likeness: Likeness,
+    ids: Array,
+    scales: Array,
+    whole: Array,
+    sizes: Hashable,
+) -> tuple[Array, Array]:
+    """Returns ids and scales of the results, given those of the operands. Shapes: (n, operands) → (n,)."""
+    operator, count = node.operator, ids.shape[1]
+    if operator in _SAME and whole[0]:
+        return ids[:, 0], scales[:, 0]
+    if operator == "Neg":
+        return ids[:, 0], -scales[:, 0]
+    if operator in ("Add", "Sub", "Sum", "Mean"):
+        signs = np.array(_SIGNS.get(operator, (1.0,) * count))
+        return _sum(likeness, ids, scales * signs / (count if operator == "Mean" else 1), whole, sizes)
+    if operator == "Div" and _divides(node.input(1), ids[:, 1], scales[:, 1], likeness.trace):
+        return _product(likeness, ids, np.stack([scales[:, 0], 1 / scales[:, 1]], axis=1), whole, sizes)
+    if operator == "Mul":
+        return _product(likeness, ids, scales, whole, sizes)
+    parameters = node.inputs[operands:] if operands is not None else ()
+    given = tuple(bool(name) for name in node.inputs)
+    signature = (likeness.signature(node, None, parameters), given, sizes)
+    if operator in _HOMOGENEOUS:
+        signs = np.sign(scales[:, :1]).astype(np.int64)
+        keys = np.concatenate([ids, signs], axis=1)
+        return likeness.numbering.number(signature, keys, scales[:, 1:]), np.abs(scales[:, 0])
+    return likeness.numbering.number(signature, ids, scales), np.ones(len(ids))
+
+
+def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Hashable) -> tuple[Array, Array]:
+    """Returns ids and scales of sums of terms; a sum of one whole term is that term."""
+    constant = np.where(ids == ONE, scales, 0).sum(axis=1)
+    complete = np.broadcast_to(whole, ids.shape)
+    ids, scales, complete = _sorted(np.where(ids == ONE, 0, scales), ids, complete)
+    for term in range(1, ids.shape[1]):
+        again = (ids[:, term] == ids[:, term - 1]) & (ids[:, term] != _NOTHING)
+        scales[again, term] += scales[again, term - 1]
+        complete[again, term] |= complete[again, term - 1]
+        scales[again, term - 1] = 0
+    ids, scales, complete = _sorted(scales, ids, complete)
+    count = (ids != _NOTHING).sum(axis=1)
+    rows = np.concatenate([scales, constant[:, None]], axis=1)
+    varying = np.arange(rows.shape[1]) < scales.shape[1]
+    shares, factors = normalised(rows, varying)
+    found = likeness.numbering.number(
+        ("sum", sizes), np.where(ids == _NOTHING, -1, ids), shares, floor=(~varying).astype(np.float64)
+    )
+    alone = (count == 1) & (constant == 0) & complete[:, 0]
+    found = np.where(count == 0, ONE, np.where(alone, ids[:, 0], found))
+    return found, np.where(count == 0, constant, np.where(alone, scales[:, 0], factors))
+
+
+def _sorted(scales: Array, ids: Array, whole: Array) -> tuple[Array, Array, Array]:
+    """Returns ids, scales and what goes with them, terms in the order of their ids, those of scale 0 behind."""
+    ids = np.where(scales == 0, _NOTHING, ids)
+    order = ids.argsort(axis=1, kind="stable")
+    first, second, third = (np.take_along_axis(part, order, axis=1) for part in (ids, scales, whole))
+    return first, second, third
+
+
+def _product(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Hashable) -> tuple[Array, Array]:
+    """Returns ids and scales of products; a multiple of a whole factor is that factor."""
+    found = likeness.numbering.number(("product", sizes), np.sort(ids, axis=1))
+    for mine, other in ((0, 1), (1, 0)):
+        found = np.where((ids[:, other] == ONE) & whole[mine], ids[:, mine], found)
+    return found, scales.prod(axis=1)
+
+
+def _spans(name: str, y: str, trace: Trace) -> bool:
+    """Tells whether an operand has the result's own shape, symbolic sizes included."""
+    shapes, dynamic = trace.graph.shapes, trace.graph.dynamic
+    return shapes[name] == shapes[y] and tuple(dynamic.get(name, ())) == tuple(dynamic.get(y, ()))
+
+
+def _divides(name: str, ids: Array, scales: Array, trace: Trace) -> bool:
+    """Tells whether a divisor is known numbers with a fraction: a division of integers is not linear."""
+    value = trace.constant(name)
+    return value is not None and value.dtype.kind == "f" and bool((ids == ONE).all() and scales.all())

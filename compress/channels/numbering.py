@@ -1,0 +1,219 @@
+"""Value numbering of rows: rows that hold the same keys and, within a tolerance, the same numbers get the same id.
+
+Rows are sorted by their keys and by one projection of their numbers, so only neighbours are compared: n rows cost
+n log n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from compress.channels.graph import Array
+
+ONE = 0  # the id of the function that is 1 everywhere: what a constant is a multiple of
+_ROUNDS = 16  # rows whose projections meet by chance are told apart so often; what is left then is taken as different
+_CACHED = 2**18  # numbers that are looked at together
+_ROUNDING = 1e-12  # of the projection, relative to the sum of its terms
+
+
+class Numbering:
+    """Ids by content. The same signature, keys and numbers give the same id, in whichever call they come.
+
+    Args:
+        tolerance: how far numbers of equal rows may differ, relative to the larger of their magnitude and a floor.
+    """
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self._next = ONE + 1
+        self._seen: dict[Hashable, list[_Rows]] = {}
+
+    def fresh(self) -> int:
+        """Returns an id that nothing else has."""
+        self._next += 1
+        return self._next - 1
+
+    def number(
+        self, signature: Hashable, keys: Array, rows: Numbers | None = None, floor: Array | float = 0.0
+    ) -> Array:
+        """Returns an id for each row.
+
+        Args:
+            signature: what rows must share to be compared at all: the operator, its attributes.
+            keys: must be equal exactly. Shape: (n, m), int64.
+            rows: must be equal within the tolerance. Shape: (n, k), float64; asked for a few at a time.
+            floor: numbers below it are compared as if they were as large. Shape: scalar or (k,).
+        """
+        keys = np.asarray(keys, dtype=np.int64)
+        rows = np.zeros((len(keys), 0)) if rows is None else rows
+        new = _Rows(keys, rows, np.arange(len(keys)), np.full(len(keys), -1), *self._projected(rows, floor))
+        seen = self._seen.setdefault((signature, keys.shape[1], rows.shape[1]), [])
+        marks = new.marks
+        parts = [part.at(np.isin(part.marks, marks)) for part in seen if part.meets(new)]
+        every = _joined([*parts, new])
+        before = len(every.ids) - len(keys)
+        leaders = _leaders(every, self.tolerance, floor)
+        every.ids[leaders[:before]] = every.ids[:before]
+        heads = np.unique(leaders[every.ids[leaders] < 0])
+        every.ids[heads] = np.arange(self._next, self._next + heads.size)
+        self._next += heads.size
+        if heads.size:
+            new.ids[heads - before] = every.ids[heads]
+            seen.append(new.at(heads - before))
+        return np.asarray(every.ids[leaders[before:]])
+
+    def _projected(self, rows: Numbers, floor: Array | float) -> tuple[Array, Array]:
+        """Returns a weighted sum of each row, and how far those of equal rows may lie apart. Shapes: (n,)."""
+        count, width = rows.shape
+        direction = np.random.default_rng(width).uniform(0.5, 1.0, width)
+        projected, apart = np.zeros(count), np.zeros(count)
+        for part in parts_of(count, width):
+            numbers = rows[part]
+            size = np.abs(numbers)
+            projected[part] = numbers @ direction
+            apart[part] = self.tolerance * (np.maximum(size, floor) @ direction) + _ROUNDING * (size @ direction)
+        return projected, apart
+
+
+class Numbers(Protocol):
+    """Rows of numbers that need not be in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many rows there are, and how many numbers in each."""
+
+    def __getitem__(self, index: Any) -> Array:
+        """Returns some of the rows as float64; `index` is a slice or an array of places."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows to be compared, -1 where one has no id yet.
+
+    Attributes:
+        keys: shape (n, m).
+        numbers: where their numbers are.
+        places: of the rows among these. Shape: (n,).
+        ids: shape (n,).
+        projected, apart: see `Numbering`. Shapes: (n,).
+    """
+
+    keys: Array
+    numbers: Numbers
+    places: Array
+    ids: Array
+    projected: Array
+    apart: Array
+
+    def at(self, index: Array) -> _Rows:
+        own = (part[index] for part in (self.places, self.ids, self.projected, self.apart))
+        return _Rows(self.keys[index], self.numbers, *own)
+
+    @cached_property
+    def marks(self) -> Array:
+        """Returns a number for each row: equal for equal keys, and hardly ever for others. Shape: (n,)."""
+        return np.asarray((self.keys.astype(np.uint64) * _factors(self.keys.shape[1])).sum(axis=1, dtype=np.uint64))
+
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """The least and the largest of the rows' largest keys: ids only grow, so old rows and new ones seldom meet."""
+        if not self.keys.size:
+            return 0, 0
+        largest = self.keys.max(axis=1)
+        return int(largest.min()), int(largest.max())
+
+    def meets(self, other: _Rows) -> bool:
+        """Tells whether a row of each could have the same keys."""
+        return self.span[0] <= other.span[1] and other.span[0] <= self.span[1]
+
+
+@dataclass(frozen=True)
+class _Several:
+    """The numbers of several runs of rows, one after the other."""
+
+    runs: list[_Rows]
+    starts: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return int(self.starts[-1]), self.runs[0].numbers.shape[1]
+
+    def __getitem__(self, index: Any) -> Array:
+        index = np.arange(self.starts[-1])[index]
+        found = np.empty((len(index), self.shape[1]))
+        for run, start, stop in zip(self.runs, self.starts[:-1], self.starts[1:], strict=True):
+            mine = (index >= start) & (index < stop)
+            if mine.any():
+                found[mine] = run.numbers[run.places[index[mine] - start]]
+        return found
+
+
+def _joined(runs: list[_Rows]) -> _Rows:
+    """Returns runs of rows as one."""
+    starts = np.cumsum([0, *(len(run.ids) for run in runs)])
+    own = (np.concatenate([getattr(run, part) for run in runs]) for part in ("ids", "projected", "apart"))
+    return _Rows(np.concatenate([run.keys for run in runs]), _Several(runs, starts), np.arange(starts[-1]), *own)
+
+
+def normalised(rows: Array, sets_scale: Array | None = None) -> tuple[Array, Array]:
+    """Divides each row by its largest entry, sign included.
+
+    Args:
+        rows: shape (n, k), float64.
+        sets_scale: which entries are looked at; all if None. Shape: (k,) or (n, k), booleans.
+
+    Returns:
+        the rows and what they were divided by, 0 (and a row of zeros there) where all that is looked at is 0.
+    """
+    scales, shares = np.zeros(len(rows)), np.zeros(rows.shape)
+    for part in parts_of(*rows.shape):
+        looked_at = True if sets_scale is None else np.broadcast_to(sets_scale, rows.shape)[part]
+        magnitude = np.where(looked_at, np.abs(rows[part]), 0)
+        # Of entries that rounding could exchange the first is taken, so that multiples are divided by the same one.
+        largest = (magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - 1e-6)).argmax(axis=1)
+        index = np.arange(len(magnitude))
+        scales[part] = np.where(magnitude[index, largest] > 0, rows[part][index, largest], 0)
+        np.divide(rows[part], scales[part, None], out=shares[part], where=scales[part, None] != 0)
+    return shares, scales
+
+
+def parts_of(count: int, width: int) -> Iterator[slice]:
+    """Yields runs of rows that fit into a cache, none if rows are empty."""
+    step = max(1, _CACHED // max(1, width))
+    return (slice(start, start + step) for start in range(0, count if width else 0, step))
+
+
+@cache
+def _factors(count: int) -> Array:
+    """Returns odd numbers drawn once. Shape: (count,), uint64."""
+    return np.random.default_rng(0).integers(1, 2**63, count, dtype=np.uint64) | np.uint64(1)
+
+
+def _leaders(rows: _Rows, tolerance: float, floor: Array | float) -> Array:
+    """Returns for each row the one that stands for it: of the same keys, equal within the tolerance. Shape: (n,)."""
+    keys, numbers, marks = rows.keys, rows.numbers, rows.marks
+    count, width = numbers.shape
+    order = np.lexsort((rows.projected, marks))
+    sorted_marks = marks[order]
+    gaps = (np.diff(rows.projected[order]) > rows.apart[order][1:]) | (sorted_marks[1:] != sorted_marks[:-1])
+    run = np.concatenate([[0], np.cumsum(gaps)])[:count]
+    leaders = np.arange(count)
+    pending = np.flatnonzero((np.bincount(run) > 1)[run]) if count else order
+    for _ in range(_ROUNDS):
+        if not pending.size:
+            break
+        _, first, inverse = np.unique(run[pending], return_index=True, return_inverse=True)
+        mine, head = order[pending], order[pending[first]][inverse.reshape(-1)]
+        same = (keys[mine] == keys[head]).all(axis=1)
+        for part in parts_of(len(mine), width):
+            other = numbers[head[part]]
+            near = np.abs(numbers[mine[part]] - other) <= tolerance * np.maximum(np.abs(other), floor)
+            same[part] &= near.all(axis=1)
+        leaders[mine[same]] = head[same]
+        pending = pending[~same]
+    return leaders

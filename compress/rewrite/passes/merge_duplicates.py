@@ -1,0 +1,34 @@
+"""A channel that is a multiple of another one is read from that one instead, so that nothing needs it any more."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from compress.channels.alike import likeness
+from compress.channels.merge import merging
+from compress.channels.trace import Trace
+from compress.rewrite.graph_pass import Pass
+from compress.rewrite.passes import passes
+
+
+class MergeDuplicates(Pass):
+    """W[:, i] · x + W[:, j] · (r · x) = (W[:, i] + r · W[:, j]) · x, where that frees channel j everywhere.
+
+    A weight that several nodes share changes only if the channels are alike, with the same factors, in all of them.
+    """
+
+    name = "merge-duplicates"
+    order = 17
+
+    def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
+        """Merges; see `Pass.run`."""
+        tensors = graph.tensors()
+        changeable = {name for name, tensor in tensors.items() if isinstance(tensor, gs.Constant)}
+        found = merging(trace, likeness(trace), changeable)
+        for name, values in found.weights.items():
+            tensors[name].values = np.ascontiguousarray(values)
+        return [f"{len(found.gone)} duplicate channels merged"] if found.weights else []
+
+
+passes.register(MergeDuplicates.name)(MergeDuplicates())

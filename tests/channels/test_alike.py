@@ -1,0 +1,98 @@
+"""Value numbering of rows, and what likeness must not claim."""
+
+import numpy as np
+import pytest
+from onnx import helper
+from strategies import make_model
+
+from compress.channels import numbering
+from compress.channels.alike import likeness
+from compress.channels.numbering import ONE, Numbering, normalised
+from compress.channels.trace import trace
+from compress.onnx_io.graph import channel_graph
+
+F = np.float32
+
+
+def known(nodes, constants, inputs, outputs):
+    return likeness(trace(channel_graph(make_model(nodes, inputs, outputs, constants)), epsilon=2**-24))
+
+
+def test_equal_rows_have_one_id_in_any_call_and_under_one_signature():
+    numbers = Numbering(0.0)
+    keys, rows = np.array([[1], [2], [1]]), np.array([[0.5, 1], [0.5, 1], [0.5, 1]])
+    first = numbers.number("a", keys, rows)
+    assert first[0] == first[2] != first[1]
+    assert ONE not in first
+    assert (numbers.number("a", keys[::-1], rows) == first[::-1]).all()
+    assert not set(numbers.number("b", keys, rows)) & set(first)
+
+
+def test_rows_are_equal_within_the_tolerance_of_each_entry():
+    numbers = Numbering(1e-6)
+    row = np.array([1.0, 1e-3, 0.0])
+    rows = row + np.array([[0, 0, 0], [5e-7, 0, 0], [0, 5e-7, 0], [0, 0, 1e-9]])
+    strict = numbers.number("strict", np.zeros((4, 0)), rows)
+    assert strict[0] == strict[1]
+    assert len(set(strict)) == 3
+    assert len(set(numbers.number("loose", np.zeros((4, 0)), rows, floor=1.0))) == 1
+
+
+def test_keys_whose_marks_meet_are_told_apart(monkeypatch):
+    monkeypatch.setattr(numbering, "_factors", lambda count: np.zeros(count, np.uint64))
+    found = Numbering(0.0).number("a", np.array([[1], [2], [1]]))
+    assert found[0] == found[2] != found[1]
+
+
+def test_rows_whose_projections_meet_are_told_apart():
+    rows = np.random.default_rng(0).standard_normal((40, 3))
+    direction = np.random.default_rng(3).uniform(0.5, 1.0, 3)
+    rows[:, 0] -= (rows @ direction) / direction[0]
+    assert len(set(Numbering(1e-7).number("a", np.zeros((40, 0)), rows))) == 40
+
+
+def test_a_row_is_divided_by_its_largest_entry_that_counts():
+    rows, scales = normalised(np.array([[1.0, -4, 9], [0, 0, 3]]), np.array([True, True, False]))
+    assert (scales == [-4, 0]).all()
+    assert (rows == [[-0.25, 1, -2.25], [0, 0, 0]]).all()
+
+
+def test_many_channels_are_numbered():
+    gain = np.repeat(np.linspace(1, 100, 25_000), 2).astype(F).reshape(-1, 1, 1)
+    weight = np.ones((50_000, 1, 1, 1), F)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Mul", ["c", "g"], ["m"]),
+             helper.make_node("Sigmoid", ["m"], ["y"])]  # fmt: skip
+    found = known(nodes, {"w": weight, "g": gain}, {"x": (1, 1, 2, 2)}, {"y": (1, 50_000, 2, 2)})
+    assert len(np.unique(found.cells["c"].ids)) == 1
+    assert len(np.unique(found.cells["y"].ids)) == 25_000
+
+
+@pytest.mark.parametrize("size", ["N", 2])
+def test_an_axis_of_symbolic_size_is_not_taken_apart(size):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Reshape", ["h", "s"], ["y"])]
+    constants = {"w": np.eye(3, 4, dtype=F), "s": np.array([-1])}
+    found = known(nodes, constants, {"x": (size, 3)}, {"y": (None,)})
+    assert found.cells["h"].ids.shape == (1, 4)
+    assert found.cells["y"].ids.size == (1 if size == "N" else 8)
+
+
+def test_inputs_of_symbolic_sizes_are_not_like_constants_of_their_example_size():
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        helper.make_node("Mul", ["x", "zero"], ["z"]),
+        helper.make_node("Add", ["p", "z"], ["wide"]),
+        helper.make_node("Identity", ["p"], ["same"]),
+    ]
+    found = known(nodes, {"zero": F(0)}, {"x": ("N", 3, "H", "W")}, {"wide": (None,) * 4, "same": (None,) * 4})
+    assert (found.cells["same"].ids == found.cells["p"].ids).all()
+    assert (found.cells["wide"].ids != found.cells["p"].ids).all()
+
+
+def test_products_of_integers_are_not_divided_as_numbers_with_a_fraction():
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=7),
+        helper.make_node("Div", ["i", "two"], ["d"]),
+        helper.make_node("Cast", ["d"], ["y"], to=1),
+    ]
+    found = known(nodes, {"two": np.array(2)}, {"x": ("N", 3)}, {"y": ("N", 3)})
+    assert found.cells["d"].ids != found.cells["i"].ids
