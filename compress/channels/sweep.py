@@ -62,6 +62,11 @@ class Kept:
         """Returns how many positions of an axis remain."""
         return int(self.mask(name, axis).sum())
 
+    def first(self, name: str, axis: int, positions: Array) -> int | None:
+        """Returns the first of some positions that remains, or None."""
+        remaining = positions[self.mask(name, axis)[positions]]
+        return int(remaining[0]) if remaining.size else None
+
     def shape(self, name: str) -> Shape:
         """Returns a tensor's shape once the others are gone."""
         return tuple(self.count(name, axis) for axis in range(len(self.trace.graph.shapes[name])))
@@ -140,6 +145,18 @@ def needed(trace: Trace) -> Array:
     for name, cells in trace.needs.items():
         for factor in labels.of(name):
             live[factor[over(cells, factor)]] = True
+    choices = [
+        factor.reshape(-1)[positions]
+        for name, axis, positions in trace.choices
+        for factor in labels.of(name)
+        if coverage(factor) == (axis,)
+    ]
+    classes, tied = labels.classes(), slices_by_cells(labels) if choices else []
+    while choices:
+        dead, _ = _whole_slices(tied, classes, live)
+        choices = [atoms for atoms in choices if dead[atoms].all()]
+        if choices:
+            live[_serving_most(choices, classes)] = True
     return live
 
 
@@ -159,26 +176,47 @@ def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:
     Returns:
         the dead atoms, and those that had to come back.
     """
-    classes = labels.classes()
+    classes, tied, names = labels.classes(), slices_by_cells(labels), _first_holders(labels)
+    # The smallest first: what is the last one of a part is one of the whole as well.
+    arrays = sorted((cells for cells, _ in tied), key=lambda cells: cells.size)
     restored: list[Restored] = []
-    tied = slices_by_cells(labels)
     while True:
-        alive = np.zeros(labels.atom_count, dtype=bool)
+        dead, stuck = _whole_slices(tied, classes, live)
+        restored += [Restored(atoms, WHOLE_SLICES, names[id(cells)]) for cells, atoms in stuck]
+        empty = [cells for cells in arrays if dead[cells].all()]
+        if not empty:
+            return dead, restored
+        last = _serving_most(empty, classes)
+        restored.append(Restored(np.array([last]), ALL_DEAD, names[id(empty[0])]))
+        live = ~dead
+        live[last] = True
+
+
+def _whole_slices(
+    tied: list[tuple[Array, list[Slices]]], classes: Array, live: Array
+) -> tuple[Array, list[tuple[Array, Array]]]:
+    """Shrinks the dead set to whole classes and whole slices; returns it, and (cells, atoms) that had to come back."""
+    restored: list[tuple[Array, Array]] = []
+    while True:
+        alive = np.zeros(classes.size, dtype=bool)
         alive[classes[live]] = True
         dead = ~alive[classes]
         revived = [(cells, stuck) for cells, slices in tied if (stuck := _not_sliceable(dead, cells, slices)).size]
-        reason = WHOLE_SLICES
-        # Atoms beside slices live only by these, so what is dead as a whole is told apart at the end.
-        if not revived:
-            revived = [(cells, cells.reshape(-1)[:1]) for cells, _ in tied if dead[cells].all()]
-            reason = ALL_DEAD
         if not revived:
             return dead, restored
-        names = _first_holders(labels)
-        restored += [Restored(atoms, reason, names[id(cells)]) for cells, atoms in revived]
+        restored += revived
         live = ~dead
         for _, atoms in revived:
             live[atoms] = True
+
+
+def _serving_most(choices: Sequence[Array], classes: Array) -> int:
+    """Returns an atom of the first choice: one whose class occurs in most of the others, and of those the smallest."""
+    serves = np.zeros(classes.size, dtype=np.int64)
+    for atoms in choices:
+        serves[np.unique(classes[atoms])] += 1
+    first = choices[0].reshape(-1)
+    return int(first[np.lexsort((np.bincount(classes)[classes[first]], -serves[classes[first]]))[0]])
 
 
 def _first_holders(labels: Labels) -> dict[int, str]:

@@ -36,6 +36,7 @@ class Trace:
             to read shapes and indices, never to fold anything.
         fixed: which entries of examples hold for all sizes, where that is known.
         needs: which cells of a tensor an output depends on, as booleans that broadcast to the tensor's shape.
+        choices: (tensor, axis, positions): one of these positions, whichever, must stay; the preferred one first.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero.
         fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
         widths: how many channels a layer that loses some keeps, dead ones among them.
@@ -53,6 +54,7 @@ class Trace:
     examples: dict[str, Array] = field(default_factory=dict)
     fixed: dict[str, Array] = field(default_factory=dict)
     needs: dict[str, Array] = field(default_factory=dict)
+    choices: list[tuple[str, int, Array]] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     averaging: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
@@ -168,6 +170,10 @@ class Trace:
             self.readers.setdefault(name, []).append((self._reader, cells))
         before = self.needs.get(name)
         self.needs[name] = cells if before is None else before | cells
+
+    def keep_one(self, name: str, axis: int, positions: Array) -> None:
+        """Has one of some positions of a tensor stay, whichever is kept anyway; else the first."""
+        self.choices.append((name, axis, positions))
 
     def stays(self, inputs: Array, *, foldable: bool = True) -> Array:
         """Returns which inputs of a weighted sum must be there if they are read.

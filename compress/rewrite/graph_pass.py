@@ -47,7 +47,15 @@ def origin(nodes: dict[str, gs.Node], node: Node) -> gs.Node:
 
 def fresh_name(graph: gs.Graph, wanted: str) -> str:
     """Returns a tensor name that the graph does not use yet."""
-    names = _names(graph)
+    return _unused(wanted, _names(graph))
+
+
+def fresh_node_name(graph: gs.Graph, wanted: str) -> str:
+    """Returns a node name that the graph does not use yet."""
+    return _unused(wanted, {node.name for node in graph.nodes})
+
+
+def _unused(wanted: str, names: set[str]) -> str:
     candidate, count = wanted, 0
     while candidate in names:
         count += 1

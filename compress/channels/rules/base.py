@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.channels.graph import Array, Node, Shape
+from compress.channels.labels import on_axis
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -87,25 +88,38 @@ class Rule(ABC):
         return None
 
 
-def largest_constant(inputs: Array) -> int | None:
-    """Returns the input channel that bears the other constants, or None where there is none other than zero.
+NO_CARRIERS: Array = np.zeros(0, dtype=np.int64)
+# A carrier's weights grow by the ratio of what it bears to its own value; beyond this they spoil a later quantization.
+_LARGEST_SHARE = 1000
+
+
+def able_to_carry(inputs: Array) -> Array:
+    """Returns the input channels that can bear the constants of all, the largest first.
 
     Args:
         inputs: the value of each, NaN where it varies. Shape: (C,).
     """
-    # Of the largest no share exceeds 1, and whatever a node reads of it, all readers of a tensor choose the same.
-    magnitudes = np.nan_to_num(np.abs(inputs))
-    return int(magnitudes.argmax()) if magnitudes.any() else None
+    sizes = np.nan_to_num(np.abs(inputs))
+    able = np.flatnonzero((sizes > 0) & (sizes * _LARGEST_SHARE >= sizes.max(initial=0)))
+    return able[np.argsort(-sizes[able], kind="stable")]
 
 
-def with_carrier(needed: Array, inputs: Array, carrier: int | None) -> Array:
-    """Returns which inputs are needed where one bears all constants. Shapes: (C,), booleans."""
-    if carrier is None:
-        return needed
-    shown = needed & ~np.isnan(inputs)
-    needed = needed & ~shown
-    needed[carrier] = shown.any()
-    return needed
+def keep_inputs(name: str, needed: Array, inputs: Array, carriers: Array, trace: Trace) -> None:
+    """Marks channels of a tensor as needed; of those that are constant one carrier is enough, if there is any.
+
+    Which carrier that is remains open here: the sweep takes one that stays anyway, or serves other readers as well.
+
+    Args:
+        name: of the tensor; its channels are axis 1.
+        needed: which channels are read. Shape: (C,), booleans.
+        inputs: the value of each, NaN where it varies. Shape: (C,).
+        carriers: what `able_to_carry` returns, or none.
+        trace: what is marked.
+    """
+    borne = needed & ~np.isnan(inputs) & bool(carriers.size)
+    if borne.any():
+        trace.keep_one(name, 1, carriers)
+    trace.keep(name, on_axis(needed & ~borne, 1, len(trace.graph.shapes[name])))
 
 
 def pads(node: Node) -> bool:

@@ -12,7 +12,7 @@ from compress.channels.cells import along, only_axis, read_by, reading, response
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule, largest_constant, pads, with_carrier
+from compress.channels.rules.base import NO_CARRIERS, NodeEdit, Rule, able_to_carry, keep_inputs, pads
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -80,7 +80,6 @@ class Convolution(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         x, weight = node.input(0), node.input(1)
         out_shape = trace.graph.shapes[node.outputs[0]]
-        rank = len(out_shape)
         if trace.full(weight) is None:
             for name in (x, weight, node.input(2)):
                 if name:
@@ -90,7 +89,7 @@ class Convolution(Rule):
         used = read_by(self._pairs(node, trace), wanted)
         inputs = self._inputs(node, trace)
         needed = used & trace.stays(inputs, foldable=not pads(node))
-        trace.keep(x, on_axis(with_carrier(needed, inputs, self._carrier(node, trace)), 1, rank))
+        keep_inputs(x, needed, inputs, self._carriers(node, trace), trace)
         if node.input(2):
             trace.need(node.input(2), wanted)
 
@@ -116,14 +115,14 @@ class Convolution(Rule):
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant input channels are gone, or None. Shape: (O,)."""
-        if trace.full(node.input(1)) is None or self._carrier(node, trace) is not None:
+        if trace.full(node.input(1)) is None or self._carriers(node, trace).size:
             return None
         constants = self._gone(node, trace, kept)
         return self._response(node, trace, constants) if constants.any() else None
 
     def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
         """Beside zero padding: Σ_j c_j / c_r · W[:, j] for the constants c_j that went and the carrier r that stays."""
-        carrier = self._carrier(node, trace)
+        carrier = kept.first(node.input(0), 1, self._carriers(node, trace))
         if carrier is None:
             return None
         shares = self._gone(node, trace, kept) / float(self._inputs(node, trace)[carrier])
@@ -132,12 +131,12 @@ class Convolution(Rule):
         weight = trace.values[node.input(1)].astype(np.float64)
         return carrier, np.tensordot(weight, shares, axes=(1, 0))
 
-    def _carrier(self, node: Node, trace: Trace) -> int | None:
-        """Returns the constant input channel that bears the others, or None where a bias does or nothing can."""
+    def _carriers(self, node: Node, trace: Trace) -> Array:
+        """Returns the constant input channels that can bear the others; none where a bias does or nothing can."""
         groups = int(node.attributes.get("group", 1))
         if not pads(node) or not trace.fold or groups > 1 or node.input(1) not in trace.graph.constants:
-            return None
-        return largest_constant(self._inputs(node, trace))
+            return NO_CARRIERS
+        return able_to_carry(self._inputs(node, trace))
 
     def _gone(self, node: Node, trace: Trace, kept: Kept) -> Array:
         """Returns the value of each constant input channel that goes, 0 for the others. Shape: (C,), float64."""

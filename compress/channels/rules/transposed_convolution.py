@@ -12,7 +12,7 @@ from compress.channels.cells import along, only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule, largest_constant, with_carrier
+from compress.channels.rules.base import NO_CARRIERS, NodeEdit, Rule, able_to_carry, keep_inputs
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -69,10 +69,10 @@ class TransposedConvolution(Rule):
             for name in (x, node.input(1)):
                 trace.need(name, np.ones((1,) * rank, dtype=bool))
         else:
-            inputs, carrier = self._inputs(node, trace), self._carrier(node, trace)
+            inputs = self._inputs(node, trace)
             used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
-            needed = with_carrier(used & trace.stays(inputs, foldable=False), inputs, carrier)
-            trace.keep(x, on_axis(needed, 1, rank))
+            needed = used & trace.stays(inputs, foldable=False)
+            keep_inputs(x, needed, inputs, self._carriers(node, trace), trace)
         if node.input(2):
             trace.need(node.input(2), wanted)
 
@@ -102,19 +102,20 @@ class TransposedConvolution(Rule):
 
     def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
         """Σ_j c_j / c_r · W[j] for the constants c_j that went and the carrier r that stays."""
-        carrier, inputs = self._carrier(node, trace), self._inputs(node, trace).astype(np.float64)
+        inputs = self._inputs(node, trace).astype(np.float64)
+        carrier = kept.first(node.input(0), 1, self._carriers(node, trace))
         gone = ~kept.mask(node.input(0), 1) & ~np.isnan(inputs) & (inputs != 0)
         if carrier is None or not gone.any():
             return None
         shares = np.where(gone, inputs, 0) / inputs[carrier]
         return carrier, np.tensordot(trace.values[node.input(1)].astype(np.float64), shares, axes=(0, 0))
 
-    def _carrier(self, node: Node, trace: Trace) -> int | None:
-        """Returns the constant input channel that bears the others, or None where nothing can."""
+    def _carriers(self, node: Node, trace: Trace) -> Array:
+        """Returns the constant input channels that can bear the others; none where nothing can."""
         grouped = int(node.attributes.get("group", 1)) > 1
         if grouped or not trace.fold or node.input(1) not in trace.graph.constants:
-            return None
-        return largest_constant(self._inputs(node, trace))
+            return NO_CARRIERS
+        return able_to_carry(self._inputs(node, trace))
 
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each input channel, NaN where it varies."""

@@ -9,7 +9,7 @@ from compress.channels.graph import Array, Node
 from compress.channels.rules.base import NodeEdit
 from compress.channels.sweep import Kept, sweep
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, constant, fresh_name, origin, producers
+from compress.rewrite.graph_pass import Pass, constant, fresh_name, fresh_node_name, origin, producers
 from compress.rewrite.passes import passes
 
 
@@ -103,7 +103,8 @@ def _add(graph: gs.Graph, target: gs.Node, node: Node, values: Array) -> None:
     partial = gs.Variable(fresh_name(graph, f"{whole.name}.partial"), dtype=whole.dtype)
     target.outputs[0] = partial
     added = constant(graph, f"{whole.name}.constant", values)
-    graph.nodes.append(gs.Node("Add", f"{node.name}.constant", inputs=[partial, added], outputs=[whole]))
+    name = fresh_node_name(graph, f"{node.name}.constant")
+    graph.nodes.append(gs.Node("Add", name, inputs=[partial, added], outputs=[whole]))
 
 
 def _shifted(graph: gs.Graph, tensor: gs.Variable, gain: Array, axis: int) -> bool:
