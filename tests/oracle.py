@@ -147,13 +147,13 @@ def legal(network, keeps):
             good &= left.all(axis=1) if name in network.outputs else left.any(axis=1)
     for op in network.ops:
         grids = {name: keeps[:, grid] for name, grid in op.grids.items()}
-        if op.kind == "conv" and grids:
-            good &= _even(grids["rows"]) & _even(grids["columns"])
-            good &= (grids["rows"].any(axis=2) == grids["columns"].any(axis=2)).all(axis=1)
-        else:
-            for kept in grids.values():
-                rows, columns = kept.any(axis=2), kept.any(axis=1)
-                good &= (kept == rows[:, :, None] & columns[:, None, :]).all(axis=(1, 2))
+        if op.kind == "shuffle":
+            rows, columns = grids["all"].any(axis=2), grids["all"].any(axis=1)
+            good &= (grids["all"] == rows[:, :, None] & columns[:, None, :]).all(axis=(1, 2))
+        elif grids:
+            # Groups of a convolution, heads of attention: all that stay keep equally many, or one goes with all it has.
+            read, made = grids.values()
+            good &= _even(read) & _even(made) & (read.any(axis=2) == made.any(axis=2)).all(axis=1)
     return good
 
 

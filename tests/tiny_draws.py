@@ -44,6 +44,9 @@ class Builder:
         self.network.size += size
         return units
 
+    def room(self):
+        return self.budget - self.network.size
+
     def parameter(self, stem, value, **axes):
         name = f"{stem}{len(self.network.parameters)}"
         self.network.parameters[name] = value.astype(np.float32).astype(np.float64)
@@ -174,29 +177,31 @@ def concatenation(b):
 
 
 def depthwise(b):
-    columns = b.units(b.last)
-    rows = columns.repeat(b.choose(1, 1, 2))
     side = 3 if b.network.shapes[b.last][2] >= 3 else 1
-    w = b.weight(len(rows), 1, side, side)
-    name = b.parameter("w", w, _0=rows)
     pad = side // 2 if b.chance(0.7) else 0
-    b.op("conv", [b.last, name, *b.bias(rows)], {1: rows}, pad=pad, stride=1, depthwise=True)
+    columns = b.units(b.last)
+    if len(columns) > 1 and b.room() >= 2 * len(columns) and b.chance(0.5):
+        # Two outputs a channel: as many of them go for each channel that stays.
+        grouped_conv(b, len(columns), b.fresh(2 * len(columns)), side, pad)
+        return
+    name = b.parameter("w", b.weight(len(columns), 1, side, side), _0=columns)
+    b.op("conv", [b.last, name, *b.bias(columns)], {1: columns}, pad=pad, stride=1, depthwise=True)
 
 
 def grouped(b):
-    size, groups = 2, 2
-    one = b.fresh(size)
-    if len(one) < size:
-        # One channel a group: that is a depthwise convolution.
+    if b.room() < 8:
         return
-    b.conv(rows=np.tile(one, groups))
+    b.conv(rows=b.fresh(4))
     if b.chance(0.5):
         b.activation()
-    columns, side = b.units(b.last), b.choose(1, 3) if b.network.shapes[b.last][2] >= 3 else 1
-    rows = np.tile(b.fresh(2), groups)
+    side = b.choose(1, 3) if b.network.shapes[b.last][2] >= 3 else 1
+    grouped_conv(b, 2, b.fresh(4), side, side // 2 if b.chance(0.6) else 0)
+
+
+def grouped_conv(b, groups, rows, side, pad):
+    columns = b.units(b.last)
     name = b.parameter("w", b.weight(len(rows), len(columns) // groups, side, side))
     grids = {"rows": rows.reshape(groups, -1), "columns": columns.reshape(groups, -1)}
-    pad = side // 2 if b.chance(0.6) else 0
     b.op("conv", [b.last, name, *b.bias(rows)], {1: rows}, grids=grids, pad=pad, stride=1, groups=groups)
 
 
@@ -319,7 +324,10 @@ def attention(b):
     Keys and values read nothing that is the same for all tokens: a softmax does not show it, and no zero says so.
     """
     b.op("tokens", [b.last], {2: b.units(b.last)})
-    here, inner, mixed = b.last, b.fresh(2), b.fresh(3)
+    here = b.last
+    heads = 2 if b.room() >= 6 and b.chance(0.7) else 1
+    inner, mixed = b.fresh(2 * heads), b.fresh(4 if heads > 1 else 3)
+    heads = heads if len(inner) == len(mixed) == 4 else 1
     names = []
     for rows in (inner, inner, mixed):
         columns = b.units(here, 2)
@@ -329,7 +337,7 @@ def attention(b):
             w[~apart] = 0
         w = b.parameter("w", w, _0=columns, _1=rows)
         names.append(b.op("matmul", [here, w], {2: rows}, axis=2))
-    grids = {"inner": inner.reshape(1, -1), "mixed": mixed.reshape(1, -1)}
+    grids = {"inner": inner.reshape(heads, -1), "mixed": mixed.reshape(heads, -1)}
     b.op("attention", names, {2: mixed}, grids=grids)
     b.linear(rows=np.full(2, FIXED), axis=2)
 

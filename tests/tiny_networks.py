@@ -16,7 +16,7 @@ FIXED = -1  # the unit of positions that always stay
 
 @dataclass(frozen=True)
 class Op:
-    """One operation: `inputs` are tensors, then parameters; `grids` hold units in rows and columns, see `keeps`."""
+    """One operation: `inputs` are tensors, then parameters; `grids` hold units in rows and columns."""
 
     kind: str
     name: str
@@ -202,7 +202,8 @@ def _cut_grid(grid, keep):
 def _cut_groups(weight, grids, keep):
     rows, columns = grids["rows"], grids["columns"]
     by_group = weight.reshape(*rows.shape, *weight.shape[1:])
-    return np.concatenate([w[keep[r]][:, keep[c]] for w, r, c in zip(by_group, rows, columns, strict=True)])
+    blocks = zip(by_group, rows, columns, strict=True)
+    return np.concatenate([w[keep[r]][:, keep[c]] for w, r, c in blocks if keep[r].any()])
 
 
 def to_onnx(network, batch="N"):

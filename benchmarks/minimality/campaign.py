@@ -23,7 +23,7 @@ from tiny_draws import draw
 from compress.artifact import write_json
 from compress.pipeline.machine import machine_facts
 
-BUDGETS = (8, 10, 10, 14)  # units of a network, in turn
+BUDGETS = (8, 10, 12, 14)  # units of a network, in turn
 
 
 def done(logs: list[Path]) -> dict[int, dict]:
@@ -35,8 +35,14 @@ def one(seed: int) -> dict:
     start = time.perf_counter()
     network, samples = draw(seed, BUDGETS[seed % len(BUDGETS)])
     verdict = judge(network, samples)
-    kinds = sorted({op.kind for op in network.ops})
+    kinds = sorted({named(op) for op in network.ops})
     return {"seed": seed, **asdict(verdict), "operations": kinds, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def named(op) -> str:
+    parts = max((len(grid) for grid in op.grids.values()), default=1)
+    many = {"conv": "conv in groups", "attention": "attention of two heads"}
+    return "depthwise conv" if op.options.get("depthwise") else many.get(op.kind, op.kind) if parts > 1 else op.kind
 
 
 def summary(rows: list[dict]) -> dict:
