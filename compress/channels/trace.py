@@ -36,7 +36,7 @@ class Trace:
             to read shapes and indices, never to fold anything.
         fixed: which entries of examples hold for all sizes, where that is known.
         needs: which cells of a tensor an output depends on, as booleans that broadcast to the tensor's shape.
-        choices: (tensor, axis, positions): one of these positions, whichever, must stay; the preferred one first.
+        choices: (tensor, axis, positions): one of these positions, whichever, must stay.
         epsilon: weights below ε × the largest magnitude of their tensor count as zero.
         fold: whether a constant other than zero may move into the next bias; otherwise its channel is needed.
         widths: how many channels a layer that loses some keeps, dead ones among them.
@@ -172,8 +172,13 @@ class Trace:
         self.needs[name] = cells if before is None else before | cells
 
     def keep_one(self, name: str, axis: int, positions: Array) -> None:
-        """Has one of some positions of a tensor stay, whichever is kept anyway; else the first."""
+        """Has one of some positions of a tensor stay, whichever is kept anyway; else one that serves most choices."""
         self.choices.append((name, axis, positions))
+        if self._reader is not None:
+            shape = self.graph.shapes[name]
+            cells = np.isin(np.arange(shape[axis]), positions)
+            cells = cells.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+            self.readers.setdefault(name, []).append((self._reader, cells))
 
     def stays(self, inputs: Array, *, foldable: bool = True) -> Array:
         """Returns which inputs of a weighted sum must be there if they are read.
