@@ -102,7 +102,7 @@ def _compare(network, samples, result, left_out, **options):
     if found == least:
         return Verdict("equal", **figures)
     shuffled = any(op.kind == "shuffle" for op in network.ops)
-    said = ["known value", "of zero", *(["changed places"] if shuffled else [])]
+    said = ["known value", "of zero", "became Pad", *(["changed places"] if shuffled else [])]
     untied = _untied(result.model, network) or any(words in note for words in said for note in result.notes)
     structure = ours.keys() != wanted.keys() or untied or _ungrouped(network, wanted)
     return Verdict("below", **figures) if structure else Verdict("smaller", detail, **figures)

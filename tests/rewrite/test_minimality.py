@@ -9,7 +9,7 @@ from oracle import is_exact, smallest
 from tiny_draws import draw
 from tiny_networks import Network, Op, run
 
-CASES = int(os.environ.get("COMPRESS_MINIMALITY_CASES", "120"))
+CASES = int(os.environ.get("COMPRESS_MINIMALITY_CASES", "240"))
 CHUNK = 20
 
 
