@@ -25,6 +25,7 @@ from onnx import (
 
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.trace import known_values
+from compress.onnx_io.functions import inlined
 from compress.onnx_io.plain import plain_nodes
 
 # Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
@@ -45,7 +46,7 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
         model: a checked model; nodes in topological order. It is not changed.
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`; not copied.
     """
-    model = _inlined(model)
+    model = inlined(model)
     graph = model.graph
     constants = dict(weights or {})
     constants |= {
@@ -94,14 +95,6 @@ def _folded(graph: Graph) -> Graph:
 def _seeds(graph: Graph) -> dict[str, Array]:
     """Returns the constants that shapes and indices are made of: integers, and scalars (which no weight is)."""
     return {n: v for n, v in graph.constants.items() if v.size <= _SMALL and (v.dtype.kind in "iub" or v.ndim == 0)}
-
-
-def _inlined(model: ModelProto) -> ModelProto:
-    if not model.functions:
-        return model
-    from onnx import inliner
-
-    return inliner.inline_local_functions(model)
 
 
 def _node(node: NodeProto, index: int, whole: str) -> Node:

@@ -14,6 +14,7 @@ import numpy as np
 
 from compress.channels.graph import Array
 from compress.errors import ModelFileError
+from compress.onnx_io.functions import inlined
 from compress.onnx_io.plain import plain_nodes
 from compress.onnx_io.session import input_shapes
 from compress.onnx_io.tensors import subgraphs
@@ -138,7 +139,6 @@ def infer_shapes(
 def _skeleton(model: onnx.ModelProto, batch_size: int, sizes: Mapping[str, int] | None) -> onnx.ModelProto:
     """Returns a copy with numbers for free axes, large weights as inputs, and no inferred or promised shapes."""
     import onnx
-    import onnx.inliner
 
     skeleton = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     skeleton.opset_import.extend(model.opset_import)
@@ -159,12 +159,7 @@ def _skeleton(model: onnx.ModelProto, batch_size: int, sizes: Mapping[str, int] 
         value = graph.output.add()
         value.CopyFrom(output)
         value.type.tensor_type.ClearField("shape")
-    if not skeleton.functions:
-        return skeleton
-    try:
-        return onnx.inliner.inline_local_functions(skeleton)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"its functions contradict each other: {error}", next_step="export it again") from error
+    return inlined(skeleton)
 
 
 def _in_plain_terms(skeleton: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:

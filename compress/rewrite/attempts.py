@@ -9,6 +9,7 @@ from functools import cached_property
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Cost, onnx_cost
 from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.functions import inlined
 from compress.onnx_io.parts import file_bytes
 from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
@@ -39,9 +40,14 @@ class Original:
         self.stripped = Parted(strip_metadata(model.skeleton), model.weights)
 
     @cached_property
+    def plain(self) -> Parted:
+        """It without metadata, local functions inlined. Raises ModelFileError if they cannot be."""
+        return Parted(inlined(self.stripped.skeleton), self.model.weights)
+
+    @cached_property
     def trace(self) -> Trace:
         """What is known of its channels. Raises ModelFileError if it cannot be analysed."""
-        return analyse(self.stripped.skeleton, self.settings, self.stripped.weights)
+        return analyse(self.plain.skeleton, self.settings, self.plain.weights)
 
     @cached_property
     def cost(self) -> Cost:
@@ -55,7 +61,7 @@ class Original:
 
     def workpiece(self) -> Workpiece:
         """Returns it as something for passes to work on."""
-        return Workpiece(self.stripped, self.settings, self.trace)
+        return Workpiece(self.plain, self.settings, self.trace)
 
     def folded_cost(self) -> Cost:
         """Returns its cost with computed shapes folded: more can be counted."""

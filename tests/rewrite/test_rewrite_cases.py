@@ -154,6 +154,18 @@ def test_initializers_that_are_inputs_as_well():
     assert shapes(proven(model).model)["w1"] == (24, 2, 1, 1)
 
 
+def test_functions_of_the_model_itself_are_looked_into():
+    model = two_convolutions()
+    body = [node("Conv", "a w", "b"), node("Relu", "b", "c")]
+    opsets = list(model.opset_import)
+    model.functions.append(helper.make_function("own", "ConvRelu", ["a", "w"], ["c"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node[1].op_type, model.graph.node[1].domain = "ConvRelu", "own"
+    result = proven(model)
+    assert shapes(result.model)["w1"] == (24, 2, 1, 1)
+    assert result.channels_removed == 2
+
+
 def test_constant_nodes_are_weights_too():
     model = two_convolutions()
     held = {tensor.name: tensor for tensor in model.graph.initializer}
