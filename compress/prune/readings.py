@@ -274,7 +274,30 @@ def rebuild(problem: PruningProblem, keep: Array, solve: Solve, positions: int |
     return values
 
 
-def _in_order(problem: PruningProblem, layers: list[tuple[Layer, Array]]) -> list[tuple[Layer, Array]]:
+def final_inputs(problem: PruningProblem) -> tuple[str, Tensor]:
+    """Returns the path of the convolution or linear layer that is called last, and its inputs [N, …] on all samples.
+
+    Raises:
+        DataError: if there are no samples.
+        NetworkError: if the network has no such layer.
+    """
+    paths = [p for p in _called(problem) if isinstance(problem.network.get_submodule(p), _LAYERS)]
+    if not paths:
+        raise NetworkError("the network has no convolution or linear layer", next_step="choose method 'taylor'")
+    found: list[Tensor] = []
+    images, _ = images_and_labels(problem)
+    handle = problem.network.get_submodule(paths[-1]).register_forward_pre_hook(lambda _, args: found.append(args[0]))
+    try:
+        with torch.no_grad():
+            for first in range(0, len(images), _BATCH):
+                problem.network(images[first : first + _BATCH])
+    finally:
+        handle.remove()
+    return paths[-1], torch.cat(found)
+
+
+def _called(problem: PruningProblem) -> list[str]:
+    """Returns the paths of the modules in the order in which they are called."""
     images, _ = images_and_labels(problem)
     called: list[str] = []
 
@@ -288,4 +311,9 @@ def _in_order(problem: PruningProblem, layers: list[tuple[Layer, Array]]) -> lis
     finally:
         for handle in handles:
             handle.remove()
+    return called
+
+
+def _in_order(problem: PruningProblem, layers: list[tuple[Layer, Array]]) -> list[tuple[Layer, Array]]:
+    called = _called(problem)
     return sorted(layers, key=lambda entry: min(called.index(path) for path in entry[0].modules))

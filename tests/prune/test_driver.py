@@ -68,7 +68,7 @@ def loss_after(half, **settings):
 
 METHODS = ["filter-l1", "filter-l2", "bn-scale", "backward-selection"]
 METHODS += ["fpgm", "fpgm-mix", "taylor", "loss-increase"]
-METHODS += ["taylor-2", "thinet", "lasso-channel", "activity-variance"]
+METHODS += ["taylor-2", "thinet", "lasso-channel", "activity-variance", "nisp"]
 BY_MAPS = ["hrank", "pfa"]
 
 
