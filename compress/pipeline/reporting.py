@@ -17,7 +17,7 @@ from compress.report import RunFigures, write_report
 
 _BINS = 41
 # Figures that have sections of their own, or that are too long for a row of the stage table.
-_ELSEWHERE = {"history", "groups", "blocked", "notes", "order", "losses"}
+_ELSEWHERE = {"history", "groups", "blocked", "notes", "order", "losses", "phases"}
 
 
 def report(context: RunContext, before: Sequence[StageRecord]) -> dict[str, Any]:
@@ -48,6 +48,7 @@ def _figures(context: RunContext, before: Sequence[StageRecord]) -> dict[str, An
             "format": figures["quantize"]["format"],
         },
         **_weights(context),
+        "phases": _phases(figures),
         "training": [
             {"stage": name, "history": stage["history"]} for name, stage in figures.items() if stage.get("history")
         ],
@@ -79,6 +80,10 @@ def _short(figures: dict[str, Any]) -> dict[str, Any]:
         for key, value in figures.items()
         if key not in _ELSEWHERE
     }
+
+
+def _phases(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    return next((list(stage["phases"]) for stage in figures.values() if "phases" in stage), [])
 
 
 def _accuracies(figures: dict[str, Any]) -> list[dict[str, Any]]:

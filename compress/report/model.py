@@ -180,6 +180,25 @@ class Rewrite(Figures):
     blocked: tuple[Blocked, ...] = ()
 
 
+class LayerPhases(Figures):
+    """How near the filters of one convolution are to opposites; see `compress.prune.phases`."""
+
+    layer: str
+    filters: Count
+    mean: Real = Field(description="of each filter's least cosine with another one")
+    random: Real = Field(description="the same of random filters")
+    counts: tuple[Count, ...] = Field(description="filters by that cosine, in equal bins from -1 to 1")
+    random_counts: tuple[Amount, ...]
+
+    @model_validator(mode="after")
+    def _bins_fit(self) -> LayerPhases:
+        if not self.counts or len(self.counts) != len(self.random_counts):
+            raise ValueError(
+                f"{len(self.counts)} and {len(self.random_counts)} counts; the same number of bins is needed"
+            )
+        return self
+
+
 class RunFigures(Figures):
     """Everything that a run says of itself."""
 
@@ -193,6 +212,7 @@ class RunFigures(Figures):
     deployable: Deployable | None = None
     channels: tuple[LayerChannels, ...] = ()
     weights: tuple[WeightHistogram, ...] = ()
+    phases: tuple[LayerPhases, ...] = ()
     training: tuple[Training, ...] = ()
     latency: tuple[Latency, ...] = ()
     budget: tuple[BudgetRow, ...] = ()

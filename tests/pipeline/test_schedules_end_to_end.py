@@ -53,6 +53,16 @@ def test_a_method_of_channels_after_one_of_weights_leaves_no_mask_behind(project
     assert not list(project.run_folder.glob("*held*"))
 
 
+def test_the_phases_of_filters_reach_the_report(project):
+    method(project, 'method = "crelu-redundancy"\nratio = 0.4')
+    project.run()
+    assert [layer["layer"] for layer in figures(project, "prune")["phases"]] == ["0", "1.first", "1.second"]
+    report = json.loads((project.run_folder / "report.json").read_text())
+    assert report["phases"] == figures(project, "prune")["phases"]
+    assert all("phases" not in stage["figures"] for stage in report["stages"])
+    assert 'id="plot-phases"' in (project.run_folder / "report.html").read_text()
+
+
 def test_pruned_before_training_it_starts_from_the_initial_weights(project):
     method(project, 'method = "filter-l1"\nratio = 0.5\nschedule = { name = "before-training" }')
     project.run()

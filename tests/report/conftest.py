@@ -109,6 +109,17 @@ def run_figures(layers=19):
         },
         "channels": channels,
         "weights": weights,
+        "phases": [
+            {
+                "layer": name,
+                "filters": 16,
+                "mean": -0.9 + 0.04 * index,
+                "random": -0.45,
+                "counts": [8, 4, 3, 1, 0],
+                "random_counts": [0.5, 3.5, 8.0, 4.0, 0.0],
+            }
+            for index, name in enumerate(names[:6])
+        ],
         "training": [
             {"stage": "train", "history": history(40, 0.1, 38.0, 91.7)},
             {"stage": "retrain", "history": history(20, 0.02, 86.0, 91.3)},

@@ -98,6 +98,9 @@ def test_plots_hold_the_figures_given(figures):
         assert f">{share}</text>" in sizes
     stages = re.search(r'id="plot-accuracy".*?</figure>', text, re.S)[0]
     assert ">91.62</text>" in stages
+    phases = re.search(r'id="plot-phases".*?</figure>', text, re.S)[0]
+    assert "conv1: -0.90, random filters -0.45; layer1.0.conv1: -0.86, random filters -0.45" in phases.replace("−", "-")
+    assert "Filters of conv1 are nearest to opposites" in phases
 
 
 def attacked(value):
@@ -158,7 +161,9 @@ def test_every_plot_has_a_title_and_an_alternative_text_and_no_fixed_colour(few_
             assert not re.search(r"#[0-9a-f]{6}", svg)
 
 
-@pytest.mark.parametrize("section", ["sizes", "accuracies", "channels", "weights", "training", "latency", "budget"])
+@pytest.mark.parametrize(
+    "section", ["sizes", "accuracies", "channels", "weights", "phases", "training", "latency", "budget"]
+)
 def test_a_missing_section_leaves_out_its_plot_and_nothing_else(few_layers, section):
     everything = {name for name, _ in draw_plots(RunFigures.from_dict(few_layers))}
     del few_layers[section]
@@ -175,6 +180,7 @@ def test_degenerate_figures_are_drawn():
             "accuracies": [{"stage": "int8", "accuracy": 0.0}],
             "channels": [{"layer": "a", "before": 0, "kept": 0}],
             "weights": [{"layer": "a", "edges": [0.0, 1.0], "before": [0], "after": [0]}],
+            "phases": [{"layer": "a", "filters": 2, "mean": 0.0, "random": 0.0, "counts": [2], "random_counts": [2.0]}],
             "training": [{"stage": "t", "history": [{"epoch": 1, "loss": 0.0, "learning_rate": 0.0}]}],
             "latency": [
                 {"model": "m", "operators": [{"operator": "Conv", "microseconds": 0.0}]},
