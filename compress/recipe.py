@@ -196,10 +196,11 @@ class RewriteSettings(Settings):
 
 
 class QuantizeSettings(Settings):
-    """Post-training quantization."""
+    """The format of the deployable file: fewer bits, or fewer multiplications."""
 
-    format: Literal["none", "int8"] = Field("int8", description="int8: QDQ, uint8 activations, int8 weights a channel")
-    samples: Positive = Field(256, description="training images to calibrate on")
+    format: str = Field("int8", description="id of the format, as `compress methods` lists it; `none` leaves all as is")
+    samples: Positive = Field(256, description="training images to calibrate on, for formats that calibrate")
+    options: dict[str, Any] = Field(default_factory=dict, description="the format's own knobs")
 
 
 class ProfileSettings(Settings):
@@ -227,7 +228,9 @@ class Recipe(Settings):
     rewrite: RewriteSettings = Field(
         default_factory=RewriteSettings, description="how the ONNX graph loses its dead channels"
     )
-    quantize: QuantizeSettings = Field(default_factory=QuantizeSettings, description="post-training quantization")
+    quantize: QuantizeSettings = Field(
+        default_factory=QuantizeSettings, description="the format of the deployable file"
+    )
     profile: ProfileSettings = Field(default_factory=ProfileSettings, description="how latency is measured")
     budget: str | None = Field("budget.toml", description="file with the limits, beside the recipe")
 
@@ -242,6 +245,7 @@ class Budget(Settings):
     """Limits of an artefact; whatever is not given is not limited."""
 
     file_bytes: Positive | None = Field(None, description="size of the deployable file")
+    packed_bytes: Positive | None = Field(None, description="size of the deployable file as `compress pack` packs it")
     parameters: Positive | None = Field(None, description="weights and biases in the file")
     macs: Positive | None = Field(None, description="multiply-accumulates of one image")
     accuracy: float | None = Field(None, ge=0, le=100, description="smallest test accuracy in per cent")

@@ -21,6 +21,8 @@ COMMANDS = [
     "rewrite",
     "explain",
     "quantize",
+    "pack",
+    "unpack",
     "profile",
     "check",
     "report",
@@ -44,11 +46,13 @@ Commands:
   export    Export a checkpoint as ONNX, checked against torch.
   rewrite   Remove dead channels from an ONNX file, with proof.
   explain   Tell why an ONNX file does not shrink, by layer.
-  quantize  Quantize an ONNX file, calibrated on real inputs.
+  quantize  Write an ONNX file in another format.
+  pack      Pack an ONNX file with shared weights, for storage and transfer.
+  unpack    Unpack a packed ONNX file: the same bytes as before.
   profile   Measure latency, load time and memory of ONNX files.
   check     Hold the models of export/ against their budgets.
   report    Write the report of a run again.
-  methods   List the methods of pruning, and where they come from.
+  methods   List methods of pruning and formats, and where they come from.
 """
 
 CHECKED = """\

@@ -1,6 +1,6 @@
 """Budgets: limits of a deployable model, checked against what the file itself says and what the run measured.
 
-Size, parameters, multiply-accumulates, memory and operators are counted anew from the model file. Accuracy and latency
+Sizes, parameters, multiply-accumulates, memory and operators are counted anew from the model file. Accuracy and latency
 cannot be: they come from the `metrics.json` that the run wrote beside the model, which names the model by its SHA-256.
 A limit whose figure is absent has failed.
 """
@@ -244,10 +244,23 @@ def _counted(model: Path, facts: Facts, budget: Budget) -> Iterator[Row]:
         if name == "macs" and facts.uncounted:
             note = "uncounted: " + ", ".join(facts.uncounted)
         yield Row(str(model), name, None, figure, limit, not note and figure <= limit, note)
+    if budget.packed_bytes is not None:
+        yield _packed(model, budget.packed_bytes)
     if budget.operators is not None:
         other = sorted(set(facts.operators) - set(budget.operators))
         note = f"not allowed: {', '.join(other)}" if other else ""
         yield Row(str(model), "operators", None, sorted(facts.operators), budget.operators, not other, note)
+
+
+def _packed(model: Path, limit: int) -> Row:
+    """Returns the row of the packed size: packing takes a while, and is done only where that is limited."""
+    from compress.coding.verb import packed_model
+
+    try:
+        figure, note = len(packed_model(model).data), ""
+    except ModelFileError as error:
+        figure, note = None, f"it cannot be packed: {error}"
+    return Row(str(model), "packed_bytes", None, figure, limit, figure is not None and figure <= limit, note)
 
 
 def _measured(model: Path, metrics: Metrics | None, absent: str, budget: Budget) -> Iterator[Row]:

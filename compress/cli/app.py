@@ -12,6 +12,7 @@ from compress.cli.check import check
 from compress.cli.explain import explain
 from compress.cli.export import export
 from compress.cli.methods import methods
+from compress.cli.pack import pack
 from compress.cli.profile import profile
 from compress.cli.prune import prune
 from compress.cli.quantize import quantize
@@ -19,6 +20,7 @@ from compress.cli.report import report
 from compress.cli.rewrite import rewrite
 from compress.cli.run import run
 from compress.cli.train import train
+from compress.cli.unpack import unpack
 from compress.errors import CompressError, MachineError
 
 # Click's class, wherever the installed typer keeps it.
@@ -47,7 +49,8 @@ def _root(
         raise typer.Exit
 
 
-for command in (run, train, prune, export, rewrite, explain, quantize, profile, check, report, methods):
+_COMMANDS = (run, train, prune, export, rewrite, explain, quantize, pack, unpack, profile, check, report, methods)
+for command in _COMMANDS:
     app.command()(command)
 
 

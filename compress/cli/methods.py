@@ -1,4 +1,4 @@
-"""`compress methods`: what pruning knows."""
+"""`compress methods`: what pruning and quantization know."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from compress.cli.requirements import require_torch
 
 
 def methods(as_json: Json = False) -> None:
-    """List the methods of pruning, and where they come from.
+    """List methods of pruning and formats, and where they come from.
 
     With --json: id, kind, what it does, source, knobs.
     """
@@ -15,9 +15,10 @@ def methods(as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from compress.console import print_json, print_table
-    from compress.prune import methods as known
+    from compress.prune import methods as pruning
+    from compress.quantize import list_formats
 
-    found = known()
+    found = [*pruning(), *list_formats()]
     if as_json:
         print_json([asdict(method) for method in found])
     else:

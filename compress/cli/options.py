@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from compress.errors import CompressError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.")]
@@ -24,3 +28,24 @@ RoundTo = Annotated[
 Target = Annotated[
     str | None, typer.Option(help="With --round-to auto: x86 or arm, without measuring. Default: this machine.")
 ]
+
+
+def knobs(options: Sequence[str]) -> dict[str, Any]:
+    """Reads knobs as a recipe's `options` would hold them.
+
+    Args:
+        options: ``NAME=VALUE`` each, the value in TOML; a bare word is text.
+
+    Raises:
+        CompressError: if one has no value.
+    """
+    found = {}
+    for option in options:
+        name, separator, value = option.partition("=")
+        if not separator or not name:
+            raise CompressError(f"--option {option!r} has no value", allowed="NAME=VALUE")
+        try:
+            found[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name] = value
+    return found

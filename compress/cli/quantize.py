@@ -1,4 +1,4 @@
-"""`compress quantize`: an ONNX file in fewer bits."""
+"""`compress quantize`: an ONNX file in another format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compress.cli.options import Json, Output
+from compress.cli.options import Json, Output, knobs
 
 
 def quantize(
@@ -15,16 +15,21 @@ def quantize(
     output: Output,
     recipe: Annotated[Path | None, typer.Option(help="Recipe whose training images calibrate.")] = None,
     inputs: Annotated[Path | None, typer.Option(help=".npz whose first array [N, …] calibrates.")] = None,
-    format_name: Annotated[str, typer.Option("--format", help="int8 or none.")] = "int8",
+    format_name: Annotated[str, typer.Option("--format", help="A format; see `compress methods`.")] = "int8",
+    option: Annotated[list[str] | None, typer.Option(help="A knob of the format, NAME=VALUE; repeatable.")] = None,
     samples: Annotated[int, typer.Option(help="How many images calibrate.")] = 256,
     as_json: Json = False,
 ) -> None:
-    """Quantize an ONNX file, calibrated on real inputs."""
+    """Write an ONNX file in another format.
+
+    Formats that calibrate do so on real inputs.
+    """
     from compress.console import print_json, print_line, working
     from compress.pipeline.standalone import quantize_file
     from compress.recipe import QuantizeSettings, validate
 
-    settings = validate({"format": format_name, "samples": samples}, QuantizeSettings, "options")
+    given = {"format": format_name, "samples": samples, "options": knobs(option or [])}
+    settings = validate(given, QuantizeSettings, "options")
     with working("quantizing"):
         figures = quantize_file(model, output, settings, recipe_path=recipe, inputs=inputs)
     if as_json:

@@ -8,14 +8,15 @@ from compress.architectures import build_network
 from compress.artifact import require_target
 from compress.check import MODEL_NAME
 from compress.errors import NetworkError, RecipeError
+from compress.options import build
 from compress.pipeline.context import RunContext
 from compress.pipeline.deploying import budget_path
 from compress.pipeline.learning import needs_initial, network_spec
 from compress.profiling.device import open_device
 from compress.prune.driver import method_of
-from compress.prune.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
+from compress.quantize import formats
 from compress.recipe import load_budget
 from compress.torch_graph import trace_network
 from compress.train.placement import torch_device
@@ -42,6 +43,7 @@ def preflight(context: RunContext, *, training: bool) -> None:
         )
     build(schedules, recipe.prune.schedule.name, recipe.prune.schedule.options)
     method_of(recipe.prune)
+    build(formats, recipe.quantize.format, recipe.quantize.options)
     if needs_initial(recipe) and recipe.train is None:
         raise NetworkError(
             "the initial weights are not known",

@@ -3,8 +3,9 @@
 `prune` chooses, and returns a plan; `methods` lists what there is. One method a file, one registration line.
 """
 
+from compress.catalogue import MethodInfo
 from compress.prune.binding import bind_regularizer
-from compress.prune.catalogue import MethodInfo, methods
+from compress.prune.catalogue import methods
 from compress.prune.driver import PruneResult, prune
 from compress.prune.masks import ChannelMask, WeightMask
 from compress.prune.problem import PruningProblem

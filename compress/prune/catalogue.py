@@ -1,105 +1,18 @@
-"""The list of all methods, as they describe themselves."""
+"""The list of all methods of pruning, as they describe themselves."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import re
-from dataclasses import dataclass
 from typing import Any
 
+from compress.catalogue import MethodInfo, describe
 from compress.prune.criteria import criteria
 from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
 from compress.prune.search import searches
 from compress.prune.treatments import treatments
 
-_SECTION = re.compile(r"^(\w+):(.*)$")
-
-
-@dataclass(frozen=True)
-class Knob:
-    """One option of a method.
-
-    Attributes:
-        name: as it stands in a recipe's `options`.
-        kind: its type and range.
-        default: the value where it is not given.
-        description: what it does.
-    """
-
-    name: str
-    kind: str
-    default: Any
-    description: str
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """What a method says of itself.
-
-    Attributes:
-        id: as it stands in a recipe.
-        kind: `criterion`, `search`, `regularizer`, `schedule` or `treatment of weights`.
-        summary: one line.
-        source: the paper, its equation, and where this product departs from it.
-        knobs: its options.
-    """
-
-    id: str
-    kind: str
-    summary: str
-    source: str
-    knobs: tuple[Knob, ...]
-
 
 def methods() -> list[MethodInfo]:
     """Returns every registered method, by kind, then by id."""
     kinds: tuple[Any, ...] = (criteria, searches, regularizers, schedules, treatments)
-    return [_describe(name, registry.kind, registry.get(name)) for registry in kinds for name in registry]
-
-
-def _describe(name: str, kind: str, method: type[Any]) -> MethodInfo:
-    sections = _sections(method)
-    # Methods of one family share their base's words.
-    family = [_sections(base) for base in method.__mro__ if dataclasses.is_dataclass(base)]
-    described = {name: text for base in reversed(family) for name, text in _arguments(base.get("Args", [])).items()}
-    source = next((base["Source"] for base in family if "Source" in base), [])
-    return MethodInfo(
-        name,
-        kind,
-        sections[""][0],
-        " ".join(line.strip() for line in source).strip(),
-        tuple(
-            Knob(field.name, str(field.type), field.default, described.get(field.name, ""))
-            for field in dataclasses.fields(method)
-        ),
-    )
-
-
-def _sections(method: type[Any]) -> dict[str, list[str]]:
-    """Cuts a docstring at the lines that name a section ("Args:", "Source: …"); the first has no name."""
-    sections: dict[str, list[str]] = {"": []}
-    current = ""
-    for line in inspect.cleandoc(method.__doc__ or "").splitlines():
-        match = _SECTION.match(line)
-        if match and match[1] in ("Args", "Source", "Deviation", "Raises"):
-            current = match[1]
-            sections[current] = [match[2]]
-        else:
-            sections[current].append(line)
-    return sections
-
-
-def _arguments(lines: list[str]) -> dict[str, str]:
-    """Reads ``name: description`` entries, which may run over several lines."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        match = re.match(r"^    (\w+): (.*)$", line)
-        if match:
-            name = match[1]
-            found[name] = match[2]
-        elif name and line.strip():
-            found[name] += f" {line.strip()}"
-    return found
+    return [describe(name, registry.kind, registry.get(name)) for registry in kinds for name in registry]

@@ -1,12 +1,15 @@
-"""What a number format is: a function from a float32 model and calibration images to a smaller model."""
+"""What a format is: from a float32 model and calibration images to a model that is smaller, or cheaper."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.catalogue import MethodInfo, describe
 from compress.errors import ModelFileError
 from compress.onnx_io.tensors import all_nodes, tensors
 from compress.registry import Registry
@@ -14,10 +17,44 @@ from compress.registry import Registry
 if TYPE_CHECKING:
     import onnx
 
-# (model, batches of images as the network takes them) → a new model; the argument is not changed.
-Format: TypeAlias = "Callable[[onnx.ModelProto, Iterable[np.ndarray]], onnx.ModelProto]"
 
-formats: Registry[Format] = Registry("format", "compress.quantize.formats")
+@dataclass(frozen=True)
+class Converted:
+    """What a format makes of a model.
+
+    Attributes:
+        model: the new one; where nothing is to be done, the one that was given.
+        details: what the format has to tell, as a JSON value.
+    """
+
+    model: onnx.ModelProto
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Format(ABC):
+    """A format is a frozen dataclass whose fields are its knobs."""
+
+    @abstractmethod
+    def convert(self, model: onnx.ModelProto, calibration: Iterable[np.ndarray]) -> Converted:
+        """Returns the model in this format; the argument is not changed, and equal arguments give equal models.
+
+        Args:
+            model: as read.
+            calibration: float32 [N, …] batches as the network takes them; formats that do not calibrate fetch none.
+
+        Raises:
+            ModelFileError: if the model cannot be converted.
+            DataError: if the format calibrates, and the images do not fit or there are none.
+        """
+
+
+formats: Registry[type[Format]] = Registry("format", "compress.quantize.formats")
+
+
+def list_formats() -> list[MethodInfo]:
+    """Returns every registered format, as it describes itself, by id."""
+    return [describe(name, formats.kind, formats.get(name)) for name in formats]
+
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.errors import ModelFileError
 from compress.onnx_io.file import read_model, session, total_bytes, write_model
+from compress.options import build
 from compress.quantize.calibration import limited
 from compress.quantize.format import formats
 from compress.recipe import QuantizeSettings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 _CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_INTEGER = ("ConvInteger", "MatMulInteger")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class QuantizeResult:
         format: as the recipe names it.
         file_bytes_before: of the source.
         file_bytes_after: of the target.
-        operators_quantized: operator → how many of them read dequantized values.
+        operators_quantized: operator → how many of them read dequantized values, or compute in integers.
         contractions_float: names of the Conv, ConvTranspose, Gemm and MatMul that still read float weights.
+        details: what the format has to tell, as a JSON value.
         seconds: it took.
     """
 
@@ -41,6 +44,7 @@ class QuantizeResult:
     file_bytes_after: int
     operators_quantized: dict[str, int]
     contractions_float: tuple[str, ...]
+    details: dict[str, Any]
     seconds: float
 
 
@@ -52,22 +56,24 @@ def quantize(
     Args:
         source: a float32 ONNX file.
         target: where to; written only if the result opens in ONNX Runtime.
-        settings: which format, and how many calibration images.
+        settings: which format with which knobs, and how many calibration images.
         calibration: float32 [N, …] batches as the network takes them; the first `settings.samples` images are used.
 
     Raises:
         CompressError: if there is no such format.
+        RecipeError: if it has no such knob, or a value does not fit.
         ModelFileError: if the source is damaged, quantized already, not float32, or cannot be quantized.
         DataError: if the calibration images do not fit or there are none.
         MachineError: if the target cannot be written.
     """
     start = time.monotonic()
-    convert = formats.get(settings.format)
+    chosen = build(formats, settings.format, settings.options)
     model = read_model(source)
     try:
-        quantized = convert(model, limited(calibration, settings.samples))
+        converted = chosen.convert(model, limited(calibration, settings.samples))
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from error
+    quantized = converted.model
     if quantized is not model:
         session(quantized.SerializeToString())
     write_model(quantized, target)
@@ -78,6 +84,7 @@ def quantize(
         file_bytes_after=total_bytes(target),
         operators_quantized=operators,
         contractions_float=still_float,
+        details=converted.details,
         seconds=time.monotonic() - start,
     )
 
@@ -89,7 +96,7 @@ def _tally(model: onnx.ModelProto) -> tuple[dict[str, int], tuple[str, ...]]:
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             continue
-        if dequantized.intersection(node.input):
+        if dequantized.intersection(node.input) or node.op_type in _INTEGER:
             counts[node.op_type] += 1
         elif node.op_type in _CONTRACTIONS:
             still_float.append(node.name or node.output[0])

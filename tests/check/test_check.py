@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.check import accept, check, measure
 from compress.check.metrics import Metrics
 from compress.check.output import github_annotations, junit, markdown
+from compress.coding.verb import packed_model
 from compress.errors import CompressError, ModelFileError, RecipeError
 from compress.recipe import Budget
 
@@ -67,6 +68,7 @@ def exact(model: Path) -> dict:
     """The tightest budget that the model keeps."""
     return {
         "file_bytes": model.stat().st_size,
+        "packed_bytes": len(packed_model(model).data),
         "parameters": PARAMETERS,
         "macs": MACS,
         "accuracy": 90.7,
@@ -96,6 +98,7 @@ def test_the_tightest_budget_is_kept(model):
     ("key", "tighter", "name"),
     [
         ("file_bytes", lambda limit: limit - 1, "file_bytes"),
+        ("packed_bytes", lambda limit: limit - 1, "packed_bytes"),
         ("parameters", lambda limit: limit - 1, "parameters"),
         ("macs", lambda limit: limit - 1, "macs"),
         ("accuracy", lambda limit: limit + 0.01, "accuracy"),
@@ -259,10 +262,10 @@ def test_what_cannot_be_counted_fails_its_limit(tmp_path):
 def test_outputs_say_the_same(model):
     result = check(model, Budget(**exact(model) | {"macs": MACS - 1, "latency_ratio": {"host": 0.1}}))
     table = markdown(result)
-    assert "2 of 8 limits exceeded" in table
+    assert "2 of 9 limits exceeded" in table
     assert "| macs | – | 7,424 | 7,423 | ✗ |" in table
     root = ET.fromstring(junit(result))
-    assert (root.get("tests"), root.get("failures")) == ("8", "2")
+    assert (root.get("tests"), root.get("failures")) == ("9", "2")
     failed = [case.get("name") for case in root.iter("testcase") if case.find("failure") is not None]
     assert failed == ["macs", "latency_ratio.host"]
     first, second = github_annotations(result).splitlines()

@@ -1,4 +1,6 @@
+import dataclasses
 import hashlib
+import json
 import logging
 import os
 from pathlib import Path
@@ -8,9 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.errors import CompressError, DataError, ModelFileError
+from compress.errors import CompressError, DataError, ModelFileError, RecipeError
 from compress.onnx_io.file import random_inputs, read_model, session
-from compress.quantize import formats, onnx_accuracy, quantize
+from compress.options import build
+from compress.quantize import formats, list_formats, onnx_accuracy, quantize
 from compress.recipe import QuantizeSettings
 
 INT8 = QuantizeSettings(format="int8", samples=32)
@@ -256,11 +259,22 @@ def test_a_missing_source_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", formats.names())
 def test_every_format_keeps_the_contract(tmp_path, name):
-    convert = formats.get(name)
-    assert convert.__doc__
+    chosen = build(formats, name, {})
+    assert chosen.__dataclass_params__.frozen
+    info = next(info for info in list_formats() if info.id == name)
+    assert info.kind == "format"
+    assert info.summary.endswith(".")
+    assert info.source
+    assert [knob.name for knob in info.knobs] == [field.name for field in dataclasses.fields(chosen)]
+    assert all(knob.description for knob in info.knobs)
+    with pytest.raises(RecipeError, match="has no option 'nonsense'"):
+        build(formats, name, {"nonsense": 1})
     model = read_model(convolutional(tmp_path / "m.onnx"))
     held = model.SerializeToString()
-    first, second = (convert(model, images()).SerializeToString(deterministic=True) for _ in range(2))
+    converted = [chosen.convert(model, images()) for _ in range(2)]
+    json.dumps(converted[0].details, allow_nan=False)
+    assert converted[0].details == converted[1].details
+    first, second = (one.model.SerializeToString(deterministic=True) for one in converted)
     assert model.SerializeToString() == held
     assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
     onnx.checker.check_model(first, full_check=True)

@@ -1,0 +1,1 @@
+"""Deep compression's coding: weights shared by clusters, and files packed without loss."""
