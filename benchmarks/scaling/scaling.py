@@ -6,7 +6,8 @@
 Goals: analysis and rewrite within three times loading and saving, all of it with the proof ahead of OnnxSlim, memory
 within three times the file. Every tool runs in a process of its own, in turns; medians of several turns. Wall time
 suffers from what else the machine does, CPU time hardly: both stand in the result. A rewrite's CPU time is that of both
-of its processes; its memory is that of its own, what ONNX Runtime holds of both models stands beside it.
+of its processes; its memory is that of its own, what ONNX Runtime holds of both models stands beside it. Models that
+the output holds already are not measured again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -90,17 +91,18 @@ def row(model: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "to_onnxslim": ours["seconds"] / peer["seconds"],
             "to_onnxslim_cpu": whole / peer["cpu_seconds"],
         }
-    return {**found, "ratios": {name: round(value, 2) for name, value in ratios.items()}}
+    return {"turns": arguments.turns, **found, "ratios": {name: round(value, 2) for name, value in ratios.items()}}
 
 
-def models(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path]]:
+def models(arguments: argparse.Namespace, folder: Path, done: Collection[str]) -> Iterator[tuple[str, Path]]:
     for name, build in CASES.items():
-        if arguments.case is None or arguments.case in name:
+        if name not in done and (arguments.case is None or arguments.case in name):
             path = folder / "model.onnx"
             onnx.save(build(), path)
             yield name, path
     for path in arguments.models:
-        yield path.stem, path
+        if path.stem not in done:
+            yield path.stem, path
 
 
 def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
@@ -112,7 +114,7 @@ def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     family = [one for name, one in rows.items() if name.startswith("resnet50") and "nothing" not in name]
-    if len(family) < 2 or any("failed" in one[tool] for one in family for tool in one if tool != "ratios"):
+    if len(family) < 2 or any("failed" in one.get(tool, {}) for one in family for tool in TOOLS):
         return
     sizes = [one["rewrite"]["file_mib"] for one in family]
     lines = {
@@ -142,11 +144,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
+    if arguments.output.is_file():
+        rows = json.loads(arguments.output.read_text())["models"]
     with TemporaryDirectory() as folder:
-        for name, path in models(arguments, Path(folder)):
+        for name, path in models(arguments, Path(folder), list(rows)):
             rows[name] = row(path, arguments)
             sys.stderr.write(f"{name}: {json.dumps(rows[name]['ratios'])}\n")
-            write_json(arguments.output, {"machine": machine_facts(), "turns": arguments.turns, "models": rows})
+            write_json(arguments.output, {"machine": machine_facts(), "models": rows})
     plot(rows, arguments.output.with_suffix(".svg"))
 
 
