@@ -141,7 +141,8 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
     result = piece.model
-    proof = judge.prove(result)
+    # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
+    proof = judge.prove(result, once=not notes)
     cost = onnx_cost(piece.model.skeleton) if notes else original.cost
     attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active))
     return replace(attempt, grows=_growth(original, attempt) if proof.holds else None)

@@ -104,12 +104,13 @@ class Judge:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def prove(self, after: ModelProto | Parted, seed: int = 0) -> Proof:
+    def prove(self, after: ModelProto | Parted, seed: int = 0, *, once: bool = False) -> Proof:
         """Compares on the samples, on random, zero, large and tiny inputs, and on several sizes of each free axis.
 
         Args:
             after: what is to be proven.
             seed: of the inputs.
+            once: stop at the first drawn inputs that the original takes: for a result whose graph is the original's.
 
         Raises:
             DataError: if the original does not take the samples.
@@ -120,7 +121,7 @@ class Judge:
             self._sources[1] = _source(after, self._folder / "after.onnx")
             self._session(1)
             self._compare_samples()
-            self._compare_trials(seed)
+            self._compare_trials(seed, once)
         except ModelFileError as error:
             return Proof(False, reason=str(error))
         except _DisproofError as finding:
@@ -141,7 +142,7 @@ class Judge:
             worst = max(worst, self._last.absolute)
         self._proof = replace(self._proof, samples=samples.count, samples_abs_diff=worst)
 
-    def _compare_trials(self, seed: int) -> None:
+    def _compare_trials(self, seed: int, once: bool) -> None:
         compared, refusal = self._proof.samples is not None, "none is of a size that can be tried"
         taken: set[float] = set()
         for trial in trials(self._model, seed):
@@ -164,6 +165,8 @@ class Judge:
             compared = True
             taken.add(trial.magnitude)
             self._compare(feeds, expected, str(trial), ordinary=trial.ordinary)
+            if once:
+                break
         if not compared:
             self._proof = replace(self._proof, comparable=False)
             raise _DisproofError(f"the original takes none of the inputs tried: {refusal}")

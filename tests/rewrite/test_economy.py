@@ -125,6 +125,20 @@ def test_large_inputs_are_tried_once_unless_nothing_else_runs(
     assert tried == magnitudes
 
 
+@pytest.mark.parametrize(("dead", "runs"), [(0, 2), (5, 8)])
+def test_what_no_pass_has_changed_is_compared_once(monkeypatch: pytest.MonkeyPatch, dead: int, runs: int) -> None:
+    counts: Counter[str] = Counter()
+    run = RemoteSession.run
+
+    def counted(session: RemoteSession, feeds: Any) -> Any:
+        counts["runs"] += 1
+        return run(session, feeds)
+
+    monkeypatch.setattr(RemoteSession, "run", counted)
+    assert rewrite(network(dead=dead)).proven
+    assert counts["runs"] == runs
+
+
 def test_weights_are_decoded_once_and_never_copied() -> None:
     parted = take_apart(network(zero_bias=True))
     piece = Workpiece(parted, RewriteSettings())
