@@ -2,7 +2,8 @@
 
 A weight W[O, I, kH, kW] holds O·I kernels. Groupings: `filter`, each kernel is a group; `neuron`, the kernels W[o, :]
 into an output channel; `feature`, the kernels W[:, i] out of an input channel; `shape`, the weights W[:, i, x, y];
-`channel`, the rows of all layers that produce one channel together, where a residual sum couples them.
+`stripe`, the weights W[o, :, x, y]; `channel`, the rows of all layers that produce one channel together, where a
+residual sum couples them.
 
 Source: K. Mitsuno, "BonsaiNet", 2022, §2.3.1, figure 2.3, and equation (3.1) for `feature`.
 """
@@ -21,6 +22,7 @@ from compress.errors import NetworkError
 from compress.train.hooks import Hook
 
 Grouping = Literal["filter", "neuron", "feature", "channel"]
+Parts = Grouping | Literal["shape", "stripe"]
 Function = Callable[[Tensor], Tensor]
 
 
@@ -53,9 +55,12 @@ class KernelWeight:
     groups: int
     transposed: bool
 
-    def view(self, model: nn.Module, grouping: Grouping | Literal["shape"]) -> Tensor:
+    def view(self, model: nn.Module, grouping: Parts) -> Tensor:
         """Returns the weight of `model` as groups of kernels. Shape: [group, kernel, weight of the kernel]."""
-        weight = model.get_parameter(self.name)
+        return self.arrange(model.get_parameter(self.name), grouping)
+
+    def arrange(self, weight: Tensor, grouping: Parts) -> Tensor:
+        """Returns a tensor of the weight's shape as groups of kernels; see `view`."""
         # [first, second, …] → [g, first/g, second, P]
         kernels: Tensor = weight.reshape(self.groups, weight.shape[0] // self.groups, weight.shape[1], -1)
         if self.transposed:
@@ -64,6 +69,8 @@ class KernelWeight:
             return kernels.flatten(0, 2).unsqueeze(1)
         if grouping == "shape":
             return kernels.permute(0, 2, 3, 1).flatten(0, 2).unsqueeze(2)
+        if grouping == "stripe":
+            return kernels.permute(0, 1, 3, 2).flatten(0, 2).unsqueeze(2)
         if grouping == "feature":
             kernels = kernels.transpose(1, 2)
         return kernels.flatten(0, 1)
@@ -74,7 +81,7 @@ class OneWeight:
     """One weight, grouped by itself."""
 
     weight: KernelWeight
-    grouping: Grouping | Literal["shape"]
+    grouping: Parts
 
     def sums(self, model: nn.Module, inner: Function) -> Tensor:
         """See `Layer.sums`."""

@@ -15,6 +15,7 @@ from compress.channels.graph import Array
 from compress.channels.groups import Groups
 from compress.channels.plan import Plan
 from compress.errors import ModelFileError, NetworkError
+from compress.prune.parametrized import stored_tensors
 from compress.prune.problem import places
 from compress.train.hooks import Masks
 from compress.train.weights import read_tensors, write_tensors
@@ -64,9 +65,7 @@ class ChannelMask:
         Raises:
             NetworkError: if a parameter is missing or of another size, e.g. because the network has been compacted.
         """
-        tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
-            model.named_buffers(remove_duplicate=False)
-        )
+        tensors = stored_tensors(model)
         with torch.no_grad():
             for dead in self._dead:
                 tensor = tensors.get(dead.parameter)
@@ -96,7 +95,7 @@ class WeightMask:
         Raises:
             NetworkError: if a parameter is missing or of another shape.
         """
-        tensors = dict(model.named_parameters(remove_duplicate=False))
+        tensors = stored_tensors(model)
         with torch.no_grad():
             for name, keep in self.held.items():
                 tensor = tensors.get(name)

@@ -17,6 +17,7 @@ from compress.channels.graph import Array
 from compress.channels.groups import ChannelGroup, Groups, Member
 from compress.channels.trace import trace
 from compress.errors import DataError, NetworkError, suggestion
+from compress.prune.parametrized import bake
 from compress.torch_graph import trace_network
 
 
@@ -125,8 +126,8 @@ class PruningProblem:
         return cls(own, input_shape, groups, CostModel(groups), traced.parameters, samples, seed, prunable, weights)
 
     def seen_on(self, network: nn.Module) -> PruningProblem:
-        """Returns this problem for the same network with other weights."""
-        return dataclasses.replace(self, network=copy.deepcopy(network).eval())
+        """Returns this problem for the same network with other weights; those that are computed count as they are."""
+        return dataclasses.replace(self, network=bake(copy.deepcopy(network)))
 
     def tensor(self, name: str) -> Tensor:
         """Returns the parameter or buffer called `name`; it is the network's own."""

@@ -100,11 +100,14 @@ class EpochRunner:
         if self.masks is not None:
             self.masks.apply(self.model)
         self._require_finite_weights(f"at the end of epoch {index + 1}, learning rate {rate:.3g}")
+        validated = self._validate()
+        for hook in self.hooks:
+            hook.after_validation(self.model, validated)
         return {
             "epoch": index + 1,
             "loss": loss.item() / count,
             "train_accuracy": 100.0 * correct.item() / count,
-            "validation_accuracy": self._validate(),
+            "validation_accuracy": validated,
             "learning_rate": rate,
             "seconds": time.perf_counter() - start,
         }

@@ -37,6 +37,12 @@ class Hook:
     def after_epoch(self, model: nn.Module, epoch: int) -> None:
         """Acts before the validation; `epoch` counts from 1 and has just ended. Runs before the masks."""
 
+    def after_validation(self, model: nn.Module, accuracy: float | None) -> None:
+        """Sees how the epoch ended: per cent of the validation images; None if there are none.
+
+        May change the weights in place, of an epoch that was not the best; runs after the epoch's masks.
+        """
+
     def state_dict(self) -> Mapping[str, Tensor]:
         """Returns all that the other methods depend on beside the weights: a resumed training must find it again."""
         return {}

@@ -124,6 +124,7 @@ def moved_by(hook, problem, steps=3):
         optimizer.step()
         hook.after_step(network, 0.01)
     hook.after_epoch(network, 1)
+    hook.after_validation(network, 50.0)
     hook.detach(network)
     assert [name for name, _ in network.named_parameters()] == names
     return network.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import nn
 
@@ -12,7 +13,13 @@ from compress.train.hooks import Hook
 
 
 class Regularizer(ABC):
-    """A regularizer is a frozen dataclass whose fields are its knobs."""
+    """A regularizer is a frozen dataclass whose fields are its knobs.
+
+    Attributes:
+        uses_strength: whether a strength means something to it.
+    """
+
+    uses_strength: ClassVar[bool] = True
 
     @abstractmethod
     def bind(self, network: nn.Module, groups: Groups, strength: float) -> Hook:

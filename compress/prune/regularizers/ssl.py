@@ -107,6 +107,11 @@ class DepthSparsity(StructuredSparsity):
 
 def residual_branches(graph: Graph, weights: set[str]) -> list[tuple[str, ...]]:
     """Returns the weights of each residual branch of a graph, in the order of its sums."""
+    return [branch for _, branch in branches_of(graph, weights)]
+
+
+def branches_of(graph: Graph, weights: set[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns for each residual branch the operand that it adds and its weights, in the order of the sums."""
     producer = {name: node for node in graph.nodes for name in node.outputs if name}
     ancestors: dict[str, frozenset[int]] = {}
 
@@ -123,8 +128,8 @@ def residual_branches(graph: Graph, weights: set[str]) -> list[tuple[str, ...]]:
             continue
         first, second = (before(name) for name in operands)
         sides = [_weights(graph.nodes, first - second, weights), _weights(graph.nodes, second - first, weights)]
-        shorter, longer = sorted(sides, key=len)
-        if len(longer) > len(shorter):
+        (_, shorter), longer = sorted(zip(operands, sides, strict=True), key=lambda side: len(side[1]))
+        if len(longer[1]) > len(shorter):
             found.append(longer)
     return found
 
