@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def describe(name: str, kind: str, method: type[Any]) -> MethodInfo:
         name,
         kind,
         sections[""][0],
-        " ".join(line.strip() for line in source).strip(),
+        _joined(source),
         tuple(
             Knob(field.name, str(field.type), field.default, described.get(field.name, ""))
             for field in dataclasses.fields(method)
@@ -72,7 +73,24 @@ def describe(name: str, kind: str, method: type[Any]) -> MethodInfo:
     )
 
 
-def _sections(method: type[Any]) -> dict[str, list[str]]:
+def describe_function(name: str, kind: str, function: Callable[..., Any], knobs: tuple[Knob, ...]) -> MethodInfo:
+    """Returns what a method that is a function says of itself.
+
+    Args:
+        name: its id.
+        kind: what it is.
+        function: its docstring has one line, then a section Source.
+        knobs: its options.
+    """
+    sections = _sections(function)
+    return MethodInfo(name, kind, sections[""][0], _joined(sections.get("Source", [])), knobs)
+
+
+def _joined(lines: list[str]) -> str:
+    return " ".join(line.strip() for line in lines).strip()
+
+
+def _sections(method: Callable[..., Any]) -> dict[str, list[str]]:
     """Cuts a docstring at the lines that name a section ("Args:", "Source: …"); the first has no name."""
     sections: dict[str, list[str]] = {"": []}
     current = ""

@@ -63,10 +63,17 @@ class DataSettings(Settings):
 class DistillSettings(Settings):
     """Knowledge distillation: the loss is (1 − weight)·CE + weight·L_soft."""
 
-    kind: Literal["kl", "logits"] = Field("kl", description="KL of softened outputs (·T²), or mean squared logits")
-    temperature: float = Field(4.0, gt=0, description="T, softens both outputs; `kl` only")
+    kind: Literal["kl", "logits", "mutual"] = Field(
+        "kl",
+        description="KL of softened outputs (·T²); mean squared logits; or KL with a teacher that learns from the "
+        "student as well",
+    )
+    temperature: float = Field(4.0, gt=0, description="T, softens both outputs; not for `logits`")
     weight: float = Field(0.9, ge=0, le=1, description="share of the teacher's term")
-    network: str | None = Field(None, description="teacher's network; default: the unpruned network of this run")
+    network: str | None = Field(
+        None,
+        description="teacher's network; default: the unpruned network of this run, with fresh weights if `mutual`",
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the teacher's factory")
     checkpoint: str | None = Field(None, description="teacher's weights; needed where `network` is given")
 

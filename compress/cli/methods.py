@@ -1,4 +1,4 @@
-"""`compress methods`: what pruning and quantization know."""
+"""`compress methods`: what pruning, distillation and quantization know."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def methods(as_json: Json = False) -> None:
     from compress.console import print_json, print_table
     from compress.prune import methods as pruning
     from compress.quantize import list_formats
+    from compress.train.distill import list_distillations
 
-    found = [*pruning(), *list_formats()]
+    found = [*pruning(), *list_distillations(), *list_formats()]
     if as_json:
         print_json([asdict(method) for method in found])
     else:

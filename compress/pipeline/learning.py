@@ -199,7 +199,11 @@ def retrain(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
 
 
 def _load_teacher(context: RunContext) -> nn.Module:
-    distill = context.recipe.retrain.distill
+    recipe, distill = context.recipe, context.recipe.retrain.distill
+    if distill is not None and distill.kind == "mutual" and distill.network is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed + 1)
+            return build_network(network_spec(context, recipe.model.network, recipe.model.arguments))
     if distill is None or distill.network is None or distill.checkpoint is None:
         return load_checkpoint(context.path("trained.safetensors")).model
     spec = network_spec(context, distill.network, distill.arguments)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from torch import Tensor
 from torch.nn import functional
 
+from compress.catalogue import Knob, MethodInfo, describe_function
 from compress.recipe import DistillSettings
 
 
@@ -28,7 +31,7 @@ def classification_loss(
     hard = functional.cross_entropy(student, labels, label_smoothing=label_smoothing)
     if distill is None or teacher is None:
         return hard
-    soft = logits_loss(student, teacher) if distill.kind == "logits" else kl_loss(student, teacher, distill.temperature)
+    soft = KINDS[distill.kind](student, teacher, distill.temperature)
     return (1 - distill.weight) * hard + distill.weight * soft
 
 
@@ -51,14 +54,51 @@ def kl_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
 
 
-def logits_loss(student: Tensor, teacher: Tensor) -> Tensor:
+def logits_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean over batch and classes of (student − teacher)².
 
     Args:
         student: logits [N, K].
         teacher: logits [N, K].
+        temperature: means nothing here; logits are compared as they are.
 
     Source: J. Ba, R. Caruana, "Do Deep Nets Really Need to be Deep?", 2014, eq. 1; they sum over classes and halve,
     which only rescales w.
     """
     return functional.mse_loss(student, teacher)
+
+
+def mutual_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² · KL(softmax(peer/T) ‖ softmax(student/T)), where the peer learns from the student in the same way.
+
+    Args:
+        student: logits [N, K].
+        teacher: the peer's logits [N, K].
+        temperature: T > 0.
+
+    Source: Y. Zhang, T. Xiang, T. M. Hospedales, H. Lu, "Deep Mutual Learning", 2018, equations (4) and (5), which are
+    T = 1 and w = ½ here but for the factor ½ of both. There the second network looks at the first one again after its
+    step; here both look before either steps.
+    """
+    return kl_loss(student, teacher.detach(), temperature)
+
+
+KINDS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "kl": kl_loss,
+    "logits": logits_loss,
+    "mutual": mutual_loss,
+}
+
+
+def list_distillations() -> list[MethodInfo]:
+    """Returns what there is for `kind` of a recipe's [retrain] distill, by id."""
+    knobs = tuple(
+        Knob(
+            name,
+            "float",
+            DistillSettings.model_fields[name].default,
+            str(DistillSettings.model_fields[name].description),
+        )
+        for name in ("temperature", "weight")
+    )
+    return [describe_function(name, "distillation", KINDS[name], knobs) for name in sorted(KINDS)]

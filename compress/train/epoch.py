@@ -17,6 +17,7 @@ from compress.recipe import TrainSettings
 from compress.train.distill import classification_loss
 from compress.train.evaluate import accuracy
 from compress.train.hooks import Hook, Masks
+from compress.train.mutual import Peer
 from compress.train.optimizer import set_learning_rate
 from compress.train.placement import autocast, to_device
 from compress.train.schedule import learning_rate
@@ -64,6 +65,7 @@ class EpochRunner:
     hooks: Sequence[Hook]
     teacher: nn.Module | None
     masks: Masks | None
+    peer: Peer | None = None
 
     def run(self, index: int) -> EpochRecord:
         """Trains for one epoch, and validates.
@@ -146,7 +148,9 @@ class EpochRunner:
             hook.before_step(self.model, images, labels)
         taught: Tensor | None = None
         with autocast(self.device, settings.precision):
-            if self.teacher is not None:
+            if self.peer is not None:
+                taught = self.peer.see(images)
+            elif self.teacher is not None:
                 with torch.no_grad():
                     taught = self.teacher(images).float()
             logits = self.model(images).float()
@@ -157,6 +161,8 @@ class EpochRunner:
         loss = classification_loss(
             logits, labels, label_smoothing=settings.label_smoothing, distill=settings.distill, teacher=taught
         )
+        if self.peer is not None:
+            self.peer.hear(logits, labels)
         for hook in self.hooks:
             penalty = hook.penalty(self.model)
             loss = loss if penalty is None else loss + penalty

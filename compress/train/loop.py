@@ -15,6 +15,7 @@ from compress.errors import CompressError, DataError, MachineError, TrainingErro
 from compress.recipe import TrainSettings
 from compress.train.epoch import EpochRunner, Progress
 from compress.train.hooks import Hook, Masks
+from compress.train.mutual import Peer
 from compress.train.optimizer import build_optimizer
 from compress.train.placement import placed, torch_device
 from compress.train.state import EpochRecord, TrainingState, identity_of, load_state, save_state
@@ -69,7 +70,7 @@ def fit(
         progress: called after each step on the CPU, now and then on a GPU; an exception that it raises ends the
             training and is passed on.
         hooks: take part in every step and epoch, and may have a memory (see `Hook`).
-        teacher: its logits enter the loss as `settings.distill` says.
+        teacher: its logits enter the loss as `settings.distill` says; with kind `mutual` it is trained as well.
         masks: restores pruned or frozen weights.
 
     Raises:
@@ -82,11 +83,15 @@ def fit(
     device = torch_device(settings.device)
     _check(settings, dataset, teacher)
     state = TrainingState()
+    peer: Peer | None = None
     with contextlib.ExitStack() as stack:
         stack.enter_context(placed(model, device, channels_last=settings.channels_last))
         if teacher is not None:
             stack.enter_context(placed(teacher, device, channels_last=settings.channels_last))
             teacher.eval()
+            if settings.distill is not None and settings.distill.kind == "mutual":
+                peer = Peer(teacher, settings)
+                hooks = (*hooks, peer)
         stack.enter_context(_repeatable(device))
         stack.enter_context(_explained(settings))
         if masks is not None:
@@ -100,7 +105,7 @@ def fit(
             if checkpoint is not None:
                 state = load_state(checkpoint, identity, model, optimizer, hooks=hooks) or state
             runner = EpochRunner(
-                model, dataset, settings, device, optimizer, seed, augment, progress, hooks, teacher, masks
+                model, dataset, settings, device, optimizer, seed, augment, progress, hooks, teacher, masks, peer
             )
             while state.epochs < settings.epochs and not state.patience_is_over(settings):
                 entry = runner.run(state.epochs)

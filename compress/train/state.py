@@ -97,11 +97,7 @@ def save_state(
     """
     tensors = {f"model.{name}": tensor for name, tensor in weights_of(model).items()}
     tensors |= {f"best.{name}": tensor for name, tensor in (state.best_weights or {}).items()}
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for parameter, slots in optimizer.state.items():
-        for slot, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{slot}.{names[id(parameter)]}"] = _copy(value)
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(model, optimizer).items()}
     for index, hook in enumerate(hooks):
         tensors |= {f"hook.{index}.{name}": _copy(tensor) for name, tensor in hook.state_dict().items()}
     described = {
@@ -140,7 +136,7 @@ def load_state(
             return None
         state = TrainingState(int(described["epochs"]), list(described["history"]), int(described["best_epoch"]))
         state.best_weights = _under("best.", tensors) or None
-        _restore_optimizer(optimizer, model, _under("optimizer.", tensors))
+        restore_optimizer(optimizer, model, _under("optimizer.", tensors))
         put_weights(model, _under("model.", tensors), "its model")
         for index, hook in enumerate(hooks):
             hook.load_state_dict(_under(f"hook.{index}.", tensors))
@@ -151,7 +147,19 @@ def load_state(
     return state
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns copies on the CPU of all that an optimizer remembers, by slot and parameter: ``<slot>.<name>``."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        f"{slot}.{names[id(parameter)]}": _copy(value)
+        for parameter, slots in optimizer.state.items()
+        for slot, value in slots.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Gives an optimizer back what `optimizer_tensors` returned."""
     described = optimizer.state_dict()
     indices = {id(p): index for index, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
     parameters = dict(model.named_parameters())

@@ -11,7 +11,9 @@ from compress.compact import apply_plan
 from compress.errors import CompressError, RecipeError
 from compress.prune import methods, prune
 from compress.prune.problem import sample_losses
+from compress.quantize import list_formats
 from compress.recipe import PruneSettings
+from compress.train.distill import list_distillations
 
 
 class Half(nn.Module):
@@ -120,6 +122,24 @@ def test_mistakes_in_the_method_are_told_before_the_network_is_traced():
         prune(broken, (1, 8, 8), PruneSettings(method="bn-scales"), samples, seed=0)
     with pytest.raises(RecipeError, match="has no option 'depth'"):
         prune(broken, (1, 8, 8), PruneSettings(options={"depth": 3}), samples, seed=0)
+
+
+NAMES = (
+    "l2 l1 group-lasso sparse-group-lasso exclusive cges group-l12 oicsr ssl-filter ssl-channel ssl-shape "
+    "ssl-depth slimming sss l0 increg group-brain-damage filter-skeleton dropout dropconnect admm random "
+    "magnitude filter-l1 filter-l2 fpgm fpgm-mix bn-scale one-shot iterative gradual soft before-training "
+    "rewind from-scratch fine-tune kl logits mutual backward-selection int8"
+)
+
+
+def test_every_method_of_the_catalogue_is_listed_with_its_source():
+    listed = {info.id: info for info in (*methods(), *list_distillations(), *list_formats())}
+    assert set(NAMES.split()) <= set(listed)
+    assert all(listed[name].summary for name in NAMES.split())
+    assert "2.16" in listed["exclusive"].source
+    assert "Mutual Learning" in listed["mutual"].source
+    assert [knob.name for knob in listed["mutual"].knobs] == ["temperature", "weight"]
+    assert "Jacob" in listed["int8"].source
 
 
 def test_methods_lists_every_kind():
