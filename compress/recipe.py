@@ -124,6 +124,21 @@ class RetrainSettings(TrainSettings):
     )
 
 
+class ShareSettings(TrainSettings):
+    """The training of shared weights: each layer's take few values, found by k-means, and these are trained."""
+
+    conv_bits: Annotated[int, Field(ge=1, le=12)] = Field(8, description="a convolution's weights take 2^bits values")
+    linear_bits: Annotated[int, Field(ge=1, le=12)] = Field(
+        5, description="a linear layer's weights take 2^bits values"
+    )
+
+    @model_validator(mode="after")
+    def _values_alone_are_trained(self) -> ShareSettings:
+        if self.regularizer is not None or self.distill is not None:
+            raise ValueError("shared values are trained by the labels alone: leave regularizer and distill out")
+        return self
+
+
 class ScheduleSettings(Settings):
     """In how many cuts the channels go."""
 
@@ -231,6 +246,9 @@ class Recipe(Settings):
     sparsify: TrainSettings | None = Field(None, description="a second training, with a regularizer, before the cut")
     prune: PruneSettings = Field(default_factory=PruneSettings, description="which channels go, and how many")
     retrain: RetrainSettings = Field(default_factory=RetrainSettings, description="the training after the cut")
+    share: ShareSettings | None = Field(
+        None, description="a last training, of few values that the weights share; needed for small packed files"
+    )
     export: ExportSettings = Field(default_factory=ExportSettings, description="how the network becomes an ONNX file")
     rewrite: RewriteSettings = Field(
         default_factory=RewriteSettings, description="how the ONNX graph loses its dead channels"

@@ -28,7 +28,8 @@ def export_networks(context: RunContext, _: Sequence[StageRecord]) -> dict[str, 
     from compress.train.checkpoint import load_checkpoint
 
     figures = {}
-    for source, target in (("trained", "exported_before"), ("retrained", "exported")):
+    last = "retrained" if context.recipe.share is None else "shared"
+    for source, target in (("trained", "exported_before"), (last, "exported")):
         loaded = load_checkpoint(context.path(f"{source}.safetensors"))
         result = export(loaded.model, loaded.spec.input_shape, context.path(f"{target}.onnx"), context.recipe.export)
         figures[target] = {"file_bytes": result.file_bytes, "max_abs_diff": result.max_abs_diff}

@@ -1,4 +1,4 @@
-"""The stages in torch: train, sparsify, prune, compact, retrain."""
+"""The stages in torch: train, sparsify, prune, compact, retrain, share."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from compress.prune import (
     run_schedule,
     treatment_of,
 )
+from compress.prune.regularizers.weight_sharing import share_weights
 from compress.prune.schedules import schedules
 from compress.recipe import Recipe, TrainSettings
 from compress.train.checkpoint import load_checkpoint, save_checkpoint
@@ -195,6 +196,18 @@ def retrain(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
     masks = WeightMask.load(held) if held.exists() else None
     history = _fit(context, loaded.model, settings, context.path("retrain.state"), teacher, masks)
     save_checkpoint(context.path("retrained.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
+    return {"history": history, **_accuracies(context, loaded.model)}
+
+
+def share(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
+    """Lets each layer's weights share few values, and trains these; zeros stay zero → shared.safetensors."""
+    settings = context.recipe.share
+    if settings is None:
+        raise NetworkError("the recipe has no [share]")
+    loaded = load_checkpoint(context.path("retrained.safetensors"))
+    sharing = share_weights(loaded.model, settings.conv_bits, settings.linear_bits)
+    history = _fit(context, loaded.model, settings, context.path("share.state"), hooks=(sharing,))
+    save_checkpoint(context.path("shared.safetensors"), loaded.model, loaded.spec, plan=loaded.plan)
     return {"history": history, **_accuracies(context, loaded.model)}
 
 

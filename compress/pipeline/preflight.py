@@ -50,7 +50,7 @@ def preflight(context: RunContext, *, training: bool) -> None:
             got="a [model] checkpoint without [train]",
             next_step="give [train], or another schedule and [retrain] weights = 'fine-tune'",
         )
-    for settings in (recipe.train, recipe.sparsify, recipe.retrain):
+    for settings in (recipe.train, recipe.sparsify, recipe.retrain, recipe.share):
         if settings is None:
             continue
         torch_device(settings.device)

@@ -93,6 +93,7 @@ def _accuracies(figures: dict[str, Any]) -> list[dict[str, Any]]:
         ("sparsify", "sparsified"),
         ("compact", "pruned"),
         ("retrain", "retrained"),
+        ("share", "shared"),
     ):
         for split in ("validation", "test"):
             value = figures.get(name, {}).get(f"{split}_accuracy")
@@ -114,7 +115,8 @@ def _weights(context: RunContext) -> dict[str, Any]:
     """Returns channels and weight histograms of each weight with rows, before and after."""
     from safetensors.numpy import load_file
 
-    before, after = (load_file(context.path(f"{name}.safetensors")) for name in ("trained", "retrained"))
+    last = "retrained" if context.recipe.share is None else "shared"
+    before, after = (load_file(context.path(f"{name}.safetensors")) for name in ("trained", last))
     channels, histograms = [], []
     for name, weight in before.items():
         if weight.ndim < 2 or name not in after:

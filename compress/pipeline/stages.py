@@ -163,10 +163,19 @@ STAGES: tuple[Stage, ...] = (
         states=("retrain.state",),
     ),
     Stage(
+        "share",
+        learning.share,
+        _section("data", "share", data=True, code=True),
+        inputs=("retrained.safetensors",),
+        outputs=("shared.safetensors",),
+        applies=lambda recipe: recipe.share is not None,
+        states=("share.state",),
+    ),
+    Stage(
         "export",
         deploying.export_networks,
         _section("export", code=True),
-        inputs=("trained.safetensors", "retrained.safetensors"),
+        inputs=("trained.safetensors", "retrained.safetensors", "shared.safetensors"),
         outputs=("exported_before.onnx", "exported.onnx"),
     ),
     Stage(

@@ -17,7 +17,7 @@ from compress.pipeline import run
 from compress.pipeline.manifest import Manifest
 from compress.pipeline.stages import STAGES
 
-STAGE_NAMES = [stage.name for stage in STAGES if stage.name != "sparsify"]
+STAGE_NAMES = [stage.name for stage in STAGES if stage.name not in ("sparsify", "share")]
 EVERYTHING = set(STAGE_NAMES)
 
 
