@@ -163,6 +163,7 @@ class Blocked(Figures):
     op: str = ""
     reason: str
     channels: Count = 0
+    kind: str = "idle"
 
 
 class Rewrite(Figures):
