@@ -13,6 +13,8 @@ from compress.channels.rules.base import NodeEdit
 from compress.channels.trace import Trace
 from compress.channels.widths import MINIMAL, sites
 
+_TRIED = 16  # so many atoms are tried as the last of a tensor
+
 ALL_DEAD = "a tensor keeps at least one channel"
 WHOLE_SLICES = "only whole slices can go, and other channels of its slice are needed"
 ROUNDED = "rounding keeps them"
@@ -156,7 +158,9 @@ def needed(trace: Trace) -> Array:
         dead, _ = _whole_slices(tied, classes, live)
         choices = [atoms for atoms in choices if dead[atoms].all()]
         if choices:
-            live[_serving_most(choices, classes)] = True
+            # One that is the last of another tensor as well saves a channel.
+            beside = [cells for cells, _ in tied if dead[cells].all()]
+            live[_best([*choices, *beside], tied, classes, live)] = True
     return live
 
 
@@ -186,9 +190,9 @@ def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:
         empty = [cells for cells in arrays if dead[cells].all()]
         if not empty:
             return dead, restored
-        last = _serving_most(empty, classes)
-        restored.append(Restored(np.array([last]), ALL_DEAD, names[id(empty[0])]))
         live = ~dead
+        last = _best(empty, tied, classes, live)
+        restored.append(Restored(np.array([last]), ALL_DEAD, names[id(empty[0])]))
         live[last] = True
 
 
@@ -210,13 +214,25 @@ def _whole_slices(
             live[atoms] = True
 
 
-def _serving_most(choices: Sequence[Array], classes: Array) -> int:
-    """Returns an atom of the first choice: one whose class occurs in most of the others, and of those the smallest."""
+def _best(choices: Sequence[Array], tied: list[tuple[Array, list[Slices]]], classes: Array, live: Array) -> int:
+    """Returns an atom of the first choice: its class occurs in most of the others, and is the smallest of those.
+
+    Where slices are tied, one that brings back the fewest others comes before all.
+    """
     serves = np.zeros(classes.size, dtype=np.int64)
     for atoms in choices:
         serves[np.unique(classes[atoms])] += 1
     first = choices[0].reshape(-1)
-    return int(first[np.lexsort((np.bincount(classes)[classes[first]], -serves[classes[first]]))[0]])
+    ranked = first[np.lexsort((np.bincount(classes)[classes[first]], -serves[classes[first]]))]
+    if all(cells.size == max(cells.shape) for cells, _ in tied):
+        return int(ranked[0])
+
+    def revived(atom: int) -> int:
+        with_it = live.copy()
+        with_it[atom] = True
+        return int((~_whole_slices(tied, classes, with_it)[0]).sum())
+
+    return min(map(int, ranked[:_TRIED]), key=revived)
 
 
 def _first_holders(labels: Labels) -> dict[int, str]:

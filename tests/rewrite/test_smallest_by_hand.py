@@ -95,6 +95,37 @@ def test_one_channel_is_the_last_of_a_dead_tensor_and_of_its_slice(start):
     assert (found["w0"][0], found["w1"][1]) == (1, 1)
 
 
+def test_the_last_channel_of_a_dead_part_is_one_that_its_group_can_spare():
+    """Of channels 0 to 3 in two groups the last is needed; the first part of the split is dead and keeps one."""
+    held = weights(w0=(4, 2, 1, 1), wg=(4, 2, 1, 1), w1=(2, 4, 1, 1)) | {"sizes": np.array([2, 2])}
+    held["w1"][:, [0, 2, 3]] = 0
+    nodes = [
+        node("Conv", "in w0", "x"),
+        node("Conv", "x wg", "g", group=2),
+        node("Split", "g sizes", "a b", axis=1),
+        node("Relu", "a", "r"),
+        node("Concat", "b r", "c", axis=1),
+        node("Conv", "c w1", "out"),
+    ]
+    found = shapes(proven(roomy(nodes, {"in": (1, 2, 4, 4)}, {"out": (1, 2, 4, 4)}, held)).model)
+    assert found["wg"][0] == 2
+
+
+def test_a_carrier_is_the_last_channel_of_a_part_as_well():
+    """Channel 0 varies, the others are constant and padding shows them; each part of the split keeps one channel."""
+    held = weights(w0=(4, 2, 1, 1), b0=(4,), w1=(2, 4, 3, 3)) | {"sizes": np.array([2, 2])}
+    held["w0"][1:], held["b0"][:] = 0, [0, 5, 2, 1]
+    nodes = [
+        node("Conv", "in w0 b0", "x"),
+        node("Split", "x sizes", "a b", axis=1),
+        node("Relu", "a", "r"),
+        node("Concat", "r b", "c", axis=1),
+        node("Conv", "c w1", "out", pads=[1] * 4),
+    ]
+    found = shapes(proven(roomy(nodes, {"in": (1, 2, 4, 4)}, {"out": (1, 2, 4, 4)}, held)).model)
+    assert found["w0"][0] == 2
+
+
 def test_a_constant_moves_into_the_addition_that_follows_a_matrix_product():
     held = weights(w0=(3, 4), b0=(4,), w1=(4, 2), b1=(2,))
     held["w0"][:, 1], held["b0"][1] = 0, 2
