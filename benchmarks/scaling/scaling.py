@@ -1,7 +1,7 @@
 """How seconds and memory of `compress rewrite` grow with a model, beside loading and saving it and beside OnnxSlim.
 
-    pip install --target /tmp/onnxslim onnxslim
-    python benchmarks/scaling/scaling.py --onnxslim /tmp/onnxslim --output benchmarks/scaling/scaling.json model.onnx …
+    pip install --target onnxslim-peer onnxslim
+    python benchmarks/scaling/scaling.py --onnxslim onnxslim-peer --output benchmarks/scaling/scaling.json model.onnx …
 
 Goals: analysis and rewrite within three times loading and saving, all of it with the proof ahead of OnnxSlim, memory
 within three times the file. Every tool runs in a process of its own, in turns; medians of several turns. Wall time
