@@ -15,6 +15,11 @@ from compress.quantize.factors import rank_of, split_kernel, split_matrix
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def model_of(nodes, weights, shape, outputs=("y",), axes=None):
     graph = helper.make_graph(
         nodes,
@@ -105,6 +110,15 @@ class TestInt8Dynamic:
             converted = build(formats, "int8-dynamic", {"per_channel": per_channel}).convert(model, ()).model
             errors[per_channel] = np.abs(run(converted, feed)[0] - exact)[:, -1].max()
         assert errors[True] < 0.1 * errors[False]
+
+    def test_recorded_shapes_of_transposed_weights_do_no_harm(self):
+        model = gemm(RNG.normal(size=(10, 64)), transB=1)
+        model.graph.value_info.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [10, 64]))
+        converted = build(formats, "int8-dynamic", {}).convert(model, ()).model
+        assert any(node.op_type == "MatMulInteger" for node in converted.graph.node)
+        feed = random_inputs(model, 0)
+        exact, rounded = run(model, feed)[0], run(converted, feed)[0]
+        assert np.abs(exact - rounded).max() < 0.03 * np.abs(exact).max()
 
     def test_convolutions_alone_are_refused(self):
         with pytest.raises(ModelFileError, match="leaves convolutions alone; next: choose format int8"):
@@ -202,7 +216,8 @@ class TestLowRank:
 
 class TestDeepCompression:
     def test_each_kind_has_its_own_number_of_values_and_zeros_stay(self):
-        conv, linear = RNG.normal(size=(16, 3, 3, 3)), RNG.normal(size=(16 * 49, 10))
+        # Spread evenly: no cluster of the linear initialisation is empty.
+        conv, linear = RNG.uniform(-1, 1, (16, 3, 3, 3)), RNG.uniform(-1, 1, (16 * 49, 10))
         conv[::2] = 0
         linear[RNG.random(linear.shape) < 0.9] = 0
         nodes = [

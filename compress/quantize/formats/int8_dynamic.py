@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import ModelFileError
+from compress.onnx_io.file import strip_metadata
 from compress.quantize.format import Converted, Format, formats, require_float32
 from compress.quantize.prepare import finished, fix_weights, fold, quiet, raise_opset
 
@@ -51,7 +52,8 @@ class Int8Dynamic(Format):
 
         require_float32(model)
         with tempfile.TemporaryDirectory() as folder, quiet():
-            prepared = fold(raise_opset(fix_weights(model)), Path(folder) / "folded.onnx")
+            # Without recorded shapes: the quantizer transposes weights under their own names.
+            prepared = strip_metadata(fold(raise_opset(fix_weights(model)), Path(folder) / "folded.onnx"))
             target = Path(folder) / "int8.onnx"
             try:
                 quantize_dynamic(
