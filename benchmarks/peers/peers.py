@@ -9,6 +9,7 @@ run that was interrupted goes on; `--again` measures them anew.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,8 @@ def in_process(script: str, *arguments: str) -> dict[str, object]:
         return {"error": f"crash, signal {-done.returncode}"}
     if done.returncode:
         lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        return {"error": " ".join(lines[-1].split())[:200] if lines else f"exit {done.returncode}"}
+        said = " ".join(lines[-1].split()) if lines else f"exit {done.returncode}"
+        return {"error": re.sub(r"/\S*/", "", said)[:200]}
     found: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
