@@ -14,10 +14,10 @@ from compress.channels.cost import Cost
 from compress.channels.graph import Array
 from compress.channels.plan import Plan
 from compress.errors import CompressError, RecipeError, suggestion
+from compress.options import build
 from compress.prune.criteria import criteria
 from compress.prune.masks import AllOf, ChannelMask, WeightMask
 from compress.prune.method import Choice, Method, Progress
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem, Samples
 from compress.prune.search import searches
 from compress.prune.trainer import Trainer

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from compress.errors import DataError
+from compress.options import build
 from compress.prune.driver import PruneResult, method_of, problem_of, result_of
 from compress.prune.method import Progress
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem
 from compress.prune.schedules import schedules
 from compress.prune.trainer import Trainer

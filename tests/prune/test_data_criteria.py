@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from compress.errors import DataError
+from compress.options import build
 from compress.prune.activations import feature_maps
 from compress.prune.criteria import criteria
 from compress.prune.criteria.hrank import mean_rank
 from compress.prune.criteria.pfa import spectrum_scores
 from compress.prune.masks import ChannelMask
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem, Samples, sample_losses
 
 

@@ -12,11 +12,11 @@ from compress.channels.plan import Plan
 from compress.channels.trace import trace
 from compress.compact import compact, plan_of_zeros
 from compress.errors import NetworkError, RecipeError
+from compress.options import build
 from compress.prune import bind_regularizer, prune
 from compress.prune.gates import attach_gates, channel_gates
 from compress.prune.groupings import kernel_weights
 from compress.prune.masks import ChannelMask, WeightMask
-from compress.prune.options import build
 from compress.prune.parametrized import bake
 from compress.prune.regularizers import regularizers
 from compress.prune.regularizers.filter_skeleton import Skeleton

@@ -10,7 +10,7 @@ from torch import nn
 from compress.channels.groups import Groups
 from compress.channels.trace import trace
 from compress.errors import NetworkError
-from compress.prune.options import build
+from compress.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.regularizers.ssl import residual_branches
 from compress.torch_graph import trace_network

@@ -9,7 +9,7 @@ from compress.channels.groups import Groups
 from compress.channels.trace import trace
 from compress.data.base import Dataset, Split
 from compress.errors import TrainingError
-from compress.prune.options import build
+from compress.options import build
 from compress.prune.regularizers import regularizers
 from compress.recipe import TrainSettings
 from compress.torch_graph import trace_network

@@ -10,9 +10,9 @@ import torch
 
 from compress.data.base import ArraySplit, Dataset
 from compress.errors import CompressError, DataError, RecipeError
+from compress.options import build
 from compress.prune import Trainer, methods
 from compress.prune.criteria import Criterion, WeightCriterion, criteria
-from compress.prune.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.search import searches
 from compress.recipe import PruneSettings, TrainSettings

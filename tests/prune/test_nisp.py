@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from compress.errors import DataError, NetworkError
+from compress.options import build
 from compress.prune.criteria import criteria
 from compress.prune.criteria.nisp import infinite_feature_selection
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem, Samples
 
 

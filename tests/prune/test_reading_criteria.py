@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional
 
 from compress.errors import DataError, NetworkError
+from compress.options import build
 from compress.prune.criteria import criteria
 from compress.prune.criteria.lasso_channel import entries
 from compress.prune.criteria.obs import updated
 from compress.prune.criteria.thinet import greedy_errors
 from compress.prune.driver import result_of
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem, Samples
 from compress.prune.readings import columns, layer_of, moments
 from compress.recipe import PruneSettings

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from compress.errors import DataError, RecipeError
+from compress.options import build
 from compress.prune import Procedure, run_schedule
-from compress.prune.options import build
 from compress.prune.schedules import schedules
 from compress.recipe import PruneSettings, ScheduleSettings
 from compress.train.hooks import Hook

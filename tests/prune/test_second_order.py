@@ -9,11 +9,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from compress.errors import DataError
+from compress.options import build
 from compress.prune import prune
 from compress.prune.criteria import criteria
 from compress.prune.curvature import hessian_diagonal
 from compress.prune.masks import WeightMask
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem, Samples, sample_losses
 from compress.prune.select_weights import select_weights
 from compress.recipe import PruneSettings

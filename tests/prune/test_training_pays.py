@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from compress.options import build
 from compress.prune.driver import method_of, result_of
 from compress.prune.masks import WeightMask
-from compress.prune.options import build
 from compress.prune.problem import PruningProblem
 from compress.prune.regularizers import regularizers
 from compress.recipe import PruneSettings

@@ -6,7 +6,7 @@ from torch import nn
 
 from compress.channels.groups import Groups
 from compress.channels.trace import trace
-from compress.prune.options import build
+from compress.options import build
 from compress.prune.regularizers import regularizers
 from compress.prune.regularizers.admm import project
 from compress.prune.regularizers.increg import increment

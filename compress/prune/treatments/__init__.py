@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import nn
 
 from compress.channels.plan import Plan
-from compress.prune.options import build
+from compress.options import build
 from compress.registry import Registry
 from compress.train.checkpoint import LoadedNetwork
 
