@@ -164,19 +164,21 @@ def _growth(original: Original, result: Attempt) -> str | None:
 
 def _fixpoint(piece: Workpiece, chosen: Sequence[Pass], active: set[str]) -> list[str]:
     notes: list[str] = []
+    idle = 0  # passes in a row that have found nothing: once it is all of them, nothing is left to find
     for _ in range(_ROUNDS):
-        changed = False
         for one in chosen:
+            if idle == len(chosen):
+                return notes
             try:
                 found = piece.apply(one)
             except Exception as error:  # a fault of one pass must not cost the user what the others do
                 active.add(one.name)
                 reason = " ".join(str(error).split())
                 raise PassError(f"pass {one.name} fails: {type(error).__name__}: {reason}") from error
+            idle = 0 if found else idle + 1
             if found:
-                changed = True
                 active.add(one.name)
                 notes += found
-        if not changed:
-            return notes
+    if idle == len(chosen):
+        return notes
     raise PassError(f"it did not settle after {_ROUNDS} rounds")

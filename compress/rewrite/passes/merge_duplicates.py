@@ -19,7 +19,7 @@ class MergeDuplicates(Pass):
     """
 
     name = "merge-duplicates"
-    order = 17
+    order = 40  # the dearest analysis comes last: on the smallest graph, and only once more where something was merged
 
     def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
         """Merges; see `Pass.run`."""
