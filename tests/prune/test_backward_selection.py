@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from compress.errors import NetworkError
-from compress.prune import ChannelMask
+from compress.prune import ChannelMask, trial
 from compress.prune.problem import PruningProblem, Samples, sample_losses
 from compress.prune.replay import Replay
 from compress.prune.search import backward_selection
@@ -55,8 +55,8 @@ def test_order_does_not_depend_on_the_shortcuts(problem_of, monkeypatch, chunk):
     problem = problem_of("residual-b")
     settings = PruneSettings(ratio=0.45, of="channels")
     expected = tuple(BackwardSelection().choose(problem, settings).details["order"])
-    monkeypatch.setattr(backward_selection, "_CHUNK", chunk)
-    monkeypatch.setattr(backward_selection, "_COMPACT_BELOW", 2.0 if chunk == 7 else 0.0)
+    monkeypatch.setattr(trial, "_CHUNK", chunk)
+    monkeypatch.setattr(trial, "_COMPACT_BELOW", 2.0 if chunk == 7 else 0.0)
     assert tuple(BackwardSelection().choose(problem, settings).details["order"]) == expected
 
 
@@ -91,7 +91,7 @@ def test_rejecting_early_saves_work(problem_of, monkeypatch):
         return outputs
 
     monkeypatch.setattr(Replay, "run", counted)
-    monkeypatch.setattr(backward_selection, "_CHUNK", 4)
+    monkeypatch.setattr(trial, "_CHUNK", 4)
     found = BackwardSelection().choose(problem, PruneSettings(ratio=0.3, of="channels"))
     assert sum(images) < 0.8 * found.details["evaluations"] * len(problem.samples.images)
 

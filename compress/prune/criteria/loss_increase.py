@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from compress.channels.graph import Array
 from compress.prune.criteria import Criterion, criteria
-from compress.prune.problem import PruningProblem
+from compress.prune.problem import PruningProblem, Samples, images_and_labels
 from compress.prune.trial import UnitTrial
 
 
@@ -30,7 +32,11 @@ class LossIncrease(Criterion):
 
     def score(self, problem: PruningProblem) -> list[Array]:
         """Returns the increases, one array a group."""
-        trial = UnitTrial(problem, np.ones(problem.groups.size, dtype=bool))
+        images, labels = images_and_labels(problem)
+        exact = dataclasses.replace(
+            problem, network=copy.deepcopy(problem.network).double(), samples=Samples(images.double(), labels)
+        )
+        trial = UnitTrial(exact, np.ones(problem.groups.size, dtype=bool))
         before = float(trial.sample_losses.mean())
         scores = np.zeros(problem.groups.size)
         for unit, losses in trial.losses().items():
