@@ -149,7 +149,7 @@ def test_a_branch_is_the_longer_way_to_a_sum(residual):
 
 
 def test_a_branch_driven_to_zero_is_cut_away(residual):
-    """Gradient descent on the penalty alone: a branch shrinks to exact zeros once clipped, and the channels go."""
+    """What `ssl-depth` aims at: once a branch is zero, its channels go and the function stays."""
     from compress.compact import apply_plan, plan_of_zeros
 
     network = copy.deepcopy(residual[0])

@@ -89,24 +89,34 @@ def test_iterative_goes_in_equal_steps_and_what_has_gone_stays(problem_of, monke
         assert not (after & ~before).any()
 
 
-def test_gradual_follows_equation_1(problem_of):
+def test_gradual_follows_equation_1(problem_of, monkeypatch):
     schedule = build(schedules, "gradual", {"epochs": 10, "ramp": 0.8})
     assert [schedule.share(epoch) for epoch in (0, 4, 8, 10)] == pytest.approx([0, 1 - 0.5**3, 1, 1])
-    seen = []
+    shares, zeros = [], []
+    original = Procedure.cut
+
+    def cut(self, ratio=None):
+        shares.append(ratio)
+        return original(self, ratio)
 
     class Watching(Steps):
         def train(self, network, step, *, epochs=None, hooks=(), masks=None, changes=None):
             class Watch(Hook):
-                def after_epoch(self, model, epoch):
-                    seen.append(zero_filters(model))
+                def after_step(self, model, learning_rate):
+                    zeros.append(zero_filters(model))
 
             super().train(network, step, epochs=epochs, hooks=(*hooks, Watch()))
 
-    run_schedule(
-        procedure_of(problem_of("residual-b"), "gradual", {"epochs": 4, "ramp": 0.5}, Watching([]), scope="layer")
+    monkeypatch.setattr(Procedure, "cut", cut)
+    procedure = procedure_of(
+        problem_of("residual-b"), "gradual", {"epochs": 4, "ramp": 0.5}, Watching([]), scope="layer", ratio=0.8
     )
-    # 5 filters: half of 7/8, then half, and held at zero although the weights go on moving.
-    assert seen == [2, 3, 3, 3] or seen == [2, 2, 2, 2]
+    run_schedule(procedure)
+    # s_1 = 0.8 · (1 − (1/2)³), s_2 = 0.8, then the ramp is over; the last cut is the caller's.
+    assert shares == pytest.approx([0.7, 0.8, None])
+    # The weights move in each step: what has gone is zero again after it.
+    assert zeros[0] == 0
+    assert 0 < zeros[1] <= zeros[2] == zeros[3]
 
 
 def test_soft_lets_zeroed_filters_come_back(problem_of):

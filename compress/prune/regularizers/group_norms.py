@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -41,9 +42,9 @@ class Grouped(Regularizer):
         layers = layers_of(network, groups, self.grouping, linear=self.linear)
         return GroupedPenalty(layers, strength, self.terms())
 
+    @abstractmethod
     def terms(self) -> tuple[Term, ...]:
         """Returns the summands of R."""
-        raise NotImplementedError
 
 
 def half_square(sums: Tensor) -> Tensor:

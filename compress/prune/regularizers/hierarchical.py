@@ -6,25 +6,23 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from compress.channels.groups import Groups
 from compress.prune.groupings import (
     Function,
-    GroupedPenalty,
     Grouping,
     Term,
-    layers_of,
     magnitudes,
     root,
     same,
     squares,
 )
-from compress.prune.regularizers import Regularizer, regularizers
+from compress.prune.regularizers import regularizers
+from compress.prune.regularizers.group_norms import Grouped
 
 
 @dataclass(frozen=True)
-class Hierarchical(Regularizer):
+class Hierarchical(Grouped):
     """What the hierarchical penalties share.
 
     R(W) = Σ_g outer(Σ_k r(W_{g,k})) over the kernels k of group g. With grouping `filter` a group is one kernel.
@@ -44,13 +42,6 @@ class Hierarchical(Regularizer):
     inner: ClassVar[Literal["gl", "es", "gl12"]]
     outer: ClassVar[Literal["sqrt", "sq"]]
     grouping: Grouping = "feature"
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
-    linear: bool = False
-
-    def bind(self, network: nn.Module, groups: Groups, strength: float) -> GroupedPenalty:
-        """Returns λ R over the network's convolutions."""
-        layers = layers_of(network, groups, self.grouping, linear=self.linear)
-        return GroupedPenalty(layers, strength, self.terms())
 
     def terms(self) -> tuple[Term, ...]:
         """Returns the summands of R."""
