@@ -102,8 +102,9 @@ def read_tensors(path: Path, what: str, next_step: str = "make it again") -> tup
     require_file(path, what)
     try:
         with path.open("rb") as file:
-            start = file.read(4)
-        if start.startswith(_PICKLE_STARTS):
+            start = file.read(9)
+        # A safetensors file begins with the length of its head, whose bytes may be those of a pickle, and a brace.
+        if start.startswith(_PICKLE_STARTS) and start[8:] != b"{":
             raise ModelFileError(
                 f"{what} {path} is a pickle, which can run any code when loaded and is refused",
                 next_step="convert it where you trust it: safetensors.torch.save_file(model.state_dict(), "

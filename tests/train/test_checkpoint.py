@@ -15,7 +15,7 @@ from torch import nn
 from compress.architectures import NetworkSpec, build_network
 from compress.errors import CompressError, ModelFileError
 from compress.train.checkpoint import load_checkpoint, save_checkpoint
-from compress.train.weights import weights_sha256
+from compress.train.weights import read_tensors, weights_sha256
 
 SPEC = NetworkSpec("resnet8", {"width": 4}, (3, 8, 8))
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -116,6 +116,17 @@ def test_weights_that_are_not_finite_are_refused(saved, tmp_path):
     save_checkpoint(tmp_path / "nan.safetensors", model, SPEC)
     with pytest.raises(ModelFileError, match=r"linear\.bias holds values that are not finite"):
         load_checkpoint(tmp_path / "nan.safetensors")
+
+
+@pytest.mark.parametrize("head", range(0x280, 0x580, 0x100))
+def test_a_head_whose_length_looks_like_a_pickle_is_read(tmp_path, head):
+    path = tmp_path / "weights.safetensors"
+    tensors = {"weight": torch.ones(3)}
+    plain = int.from_bytes(safetensors.torch.save(tensors, {"key": ""})[:8], "little")
+    path.write_bytes(safetensors.torch.save(tensors, {"key": "x" * (head - plain)}))
+    assert path.read_bytes()[:2] == bytes([0x80, head >> 8])
+    read, _ = read_tensors(path, "checkpoint")
+    assert torch.equal(read["weight"], tensors["weight"])
 
 
 def test_pickles_are_refused_whatever_their_name(tmp_path):
