@@ -12,7 +12,7 @@ from typing import Any
 from compress import __version__
 from compress.artifact import cleanup_partial, sha256_file, sha256_json
 from compress.check import CheckResult
-from compress.errors import MachineError
+from compress.errors import CompressError, MachineError, suggestion
 from compress.pipeline.context import Reporter, RunContext, Silence
 from compress.pipeline.machine import machine_facts
 from compress.pipeline.manifest import Manifest, StageRecord, timed
@@ -64,22 +64,43 @@ def run(
     folder = (folder or Path("runs") / name).absolute()
     published = (export / name).absolute()
     context = RunContext(recipe, recipe_path.resolve().parent, folder, name, published, reporter or Silence())
-    with _locked(folder):
-        cleanup_partial(folder)
-        cleanup_partial(published)
-        facts = {
-            "name": name,
-            "recipe": recipe.model_dump(mode="json"),
-            "seed": recipe.seed,
-            "machine": machine_facts(),
-        }
-        manifest = Manifest(folder, facts)
-        done: list[tuple[StageRecord, bool]] = []
-        for stage in STAGES:
-            if stage.applies(recipe):
-                done.append(_run_stage(stage, context, manifest, done))
+    run_stages(context)
     figures = RunFigures.from_dict(_read_report(folder))
     return RunResult(folder, figures, last_check(folder), published / "model.onnx", folder / "report.html")
+
+
+def run_stages(context: RunContext, *, until: str | None = None) -> list[StageRecord]:
+    """Does the stages of a run, from where the last run of its folder ended.
+
+    Args:
+        context: the run.
+        until: name of the last stage to do; default: all.
+
+    Returns:
+        What each stage measured, in order.
+
+    Raises:
+        CompressError: as the stages do, or if there is no such stage. What was finished before stays finished.
+    """
+    names = [stage.name for stage in STAGES]
+    if until is not None and until not in names:
+        raise CompressError(f"a run has no stage {until!r}", next_step=suggestion(until, names))
+    wanted = STAGES if until is None else STAGES[: names.index(until) + 1]
+    with _locked(context.folder):
+        cleanup_partial(context.folder)
+        cleanup_partial(context.export_folder)
+        facts = {
+            "name": context.name,
+            "recipe": context.recipe.model_dump(mode="json"),
+            "seed": context.recipe.seed,
+            "machine": machine_facts(),
+        }
+        manifest = Manifest(context.folder, facts)
+        done: list[tuple[StageRecord, bool]] = []
+        for stage in wanted:
+            if stage.applies(context.recipe):
+                done.append(_run_stage(stage, context, manifest, done))
+    return [record for record, _ in done]
 
 
 def run_name(recipe_path: Path) -> str:
