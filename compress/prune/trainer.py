@@ -49,6 +49,7 @@ class Trainer:
         hooks: Sequence[Hook] = (),
         masks: Masks | None = None,
         changes: dict[str, Any] | None = None,
+        teacher: nn.Module | None = None,
     ) -> None:
         """Trains a network in place.
 
@@ -59,6 +60,7 @@ class Trainer:
             hooks: take part, after the settings' regularizer.
             masks: hold what has gone at zero.
             changes: keys of `TrainSettings` that differ for this training.
+            teacher: of this training, where it distils; default: the run's.
         """
         settings = self.settings.model_copy(
             update={**(changes or {}), **({"epochs": epochs} if epochs is not None else {})}
@@ -75,7 +77,7 @@ class Trainer:
             augment=self.augment,
             progress=self.progress,
             hooks=(*bound, *hooks),
-            teacher=self.teacher if settings.distill is not None else None,
+            teacher=(teacher or self.teacher) if settings.distill is not None else None,
             masks=masks,
         )
         self.history.extend(dict(record) for record in result.history)

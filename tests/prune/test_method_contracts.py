@@ -23,7 +23,10 @@ NOT_FOR_PLAIN = {"bn-scale", "slimming", "ssl-depth"}
 
 
 # Searches that train take few epochs here.
-QUICK = {"epruning": {"epochs": 2, "explore_epochs": 1}}
+QUICK = {
+    "epruning": {"epochs": 2, "explore_epochs": 1},
+    "planting": {"initial": 2, "planted": 2, "groups": 2, "initial_epochs": 1, "epochs": 1},
+}
 
 
 def trainer_of(problem):
