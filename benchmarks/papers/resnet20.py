@@ -1,9 +1,10 @@
-"""Seven methods on the published ResNet-20 for CIFAR-10, all with the same number of epochs in total.
+"""Methods on the published ResNet-20 for CIFAR-10, all with the same number of epochs in total.
 
 Each training counts: those with a penalty, those before the cut, and the one after it. Half of the parameters go.
 Where every layer loses the same share, half of the multiply-accumulates go with them; methods that weigh the channels
 of all layers against each other are cut to the same number of these, which takes half of the parameters as well.
-Slimming alone goes far below half of the parameters then, so it is measured at both.
+Slimming alone goes far below half of the parameters then, so it is measured at both. `backward` is `hsq-backward`
+without the penalty: what a cut by the loss of training images gives by itself.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ SEEDS = range(3)
 CONTROL = "filter-l1"
 PAPERS = {
     "filter-l1": "ResNet-56: 93.04 → 93.06 at 72.4 % of the MACs (Li 2017, table 1)",
-    "fpgm": "ResNet-20: 92.20 → 90.44 at 45.8 % of the MACs (He 2019, table 1)",
+    "fpgm": "ResNet-20: 92.20 → 90.44 at 46.0 % of the MACs (He 2019, table 1)",
     "sfp": "ResNet-20: 92.20 → 90.83 at 57.8 % of the MACs (He 2018, table 1)",
     "hrank": "ResNet-56: 93.26 → 93.17 at 50.0 % of the MACs (Lin 2020, table 2)",
+    "backward": "",
     "slimming": "ResNet-164: 94.58 → 94.73 at 55.1 % of the MACs (Liu 2017, table 1)",
     "slimming-macs": "",
     "hsq-backward": "ResNet-20: −0.31 points at 54 % of the parameters (BonsaiNet 2022, §3.2.3)",
@@ -48,6 +50,7 @@ def methods(schedule: str) -> dict[str, dict[str, Any]]:
         "fpgm": {"prune": {"method": "fpgm"}},
         "sfp": {"prune": {"method": "filter-l2", "schedule": {"name": "soft", "options": {"epochs": half}}}},
         "hrank": {"prune": {"method": "hrank", "samples": 500}},
+        "backward": {"prune": {"method": "backward-selection", **EQUAL_MACS}},
         "slimming": {
             "sparsify": {**sparse, "regularizer": {"name": "slimming", "strength": slimming}},
             "prune": {"method": "bn-scale", "scope": "global"},
@@ -94,7 +97,7 @@ def unit(schedule: str, method: str, seed: int) -> bench.Unit:
         "prune": {"of": "parameters", "ratio": 0.5, **own["prune"], "couple": False},
         "retrain": {**TRAINING, "epochs": EPOCHS[schedule] - before},
     }
-    search = method == "hsq-backward"
+    search = method.endswith("backward")
     after = f"slimming-{seed}" if method == "slimming-macs" else None
     return bench.Unit(f"{method}-{seed}", line(method), recipe, PAPERS[method], after=after, long_search=search)
 

@@ -2,6 +2,7 @@
 
 The paper trains by SGD with momentum 0.9, weight decay 5e-4, batches of 100 and a rate of 0.1 that drops tenfold
 every 25,000 steps; a tenth of the training images is held out; sensitivity is measured on one batch of 100.
+LeNet-5-Caffe diverges at 0.1 here, as its convolutions have no activation, and takes Caffe's own rate of 0.01.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ NETWORKS: dict[str, dict[float, float]] = {
     "lenet-300-100": {0.0: 1.7, 0.95: 1.6, 0.98: 2.4},
     "lenet-5-caffe": {0.0: 0.9, 0.98: 0.8, 0.99: 1.1},
 }
-EPOCHS = {"short": {"lenet-300-100": 12, "lenet-5-caffe": 6}, "full": {"lenet-300-100": 140, "lenet-5-caffe": 140}}
+EPOCHS = {"short": {"lenet-300-100": 30, "lenet-5-caffe": 8}, "full": {"lenet-300-100": 140, "lenet-5-caffe": 140}}
+RATES = {"lenet-300-100": 0.1, "lenet-5-caffe": 0.01}
 SEEDS = range(3)
 
 
-def training(epochs: int) -> dict[str, Any]:
+def training(epochs: int, rate: float) -> dict[str, Any]:
     """Returns the paper's training; its two drops of the rate come after thirds of the epochs, full or short."""
     return {
         "epochs": epochs,
         "batch_size": 100,
-        "learning_rate": 0.1,
+        "learning_rate": rate,
         "weight_decay": 5e-4,
         "schedule": "multi-step",
     }
@@ -34,7 +36,7 @@ def plan(schedule: str, _rows: list[bench.Row]) -> list[bench.Unit]:
     """For each network and seed the reference, then SNIP at the paper's two shares."""
     units = []
     for network, shares in NETWORKS.items():
-        train = training(EPOCHS[schedule][network])
+        train = training(EPOCHS[schedule][network], RATES[network])
         for seed in SEEDS:
             common = {
                 "seed": seed,

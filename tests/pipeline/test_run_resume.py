@@ -13,9 +13,11 @@ from recorder import Recorder
 
 from compress.artifact import sha256_file
 from compress.errors import CompressError, MachineError, NetworkError
-from compress.pipeline import run
+from compress.pipeline import run, run_stages
+from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import Manifest
 from compress.pipeline.stages import STAGES
+from compress.recipe import load_recipe
 
 STAGE_NAMES = [stage.name for stage in STAGES if stage.name not in ("sparsify", "share")]
 EVERYTHING = set(STAGE_NAMES)
@@ -44,6 +46,21 @@ def test_unchanged_nothing_is_done_and_no_file_is_touched(project):
 def test_what_means_the_same_changes_nothing(project):
     project.change('method = "filter-l1"', 'scope = "layer"  # the default\nmethod = "filter-l1"')
     assert project.run().redone == set()
+
+
+def test_a_part_of_a_run_is_the_beginning_of_the_whole(project):
+    project.change("ratio = 0.5", "ratio = 0.4")
+    recorder = Recorder()
+    recipe = load_recipe(project.recipe)
+    context = RunContext(
+        recipe, project.folder, project.run_folder, project.folder.name, project.model.parent, recorder
+    )
+    records = run_stages(context, until="compact")
+    assert [record.name for record in records] == ["train", "prune", "compact"]
+    assert recorder.stages == {"train": "reused", "prune": "done", "compact": "done"}
+    assert project.run().redone == EVERYTHING - {"train", "prune", "compact"}
+    with pytest.raises(CompressError, match=r"no stage 'compactt'.*compact"):
+        run_stages(context, until="compactt")
 
 
 AFTER_TRAINING = EVERYTHING - {"train"}
