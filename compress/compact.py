@@ -60,16 +60,8 @@ def compact(network: nn.Module, plan: Plan, input_shape: tuple[int, ...], *, see
     with torch.inference_mode():
         expected = network(images)
     apply_plan(network, plan)
-    try:
-        with torch.inference_mode():
-            found = network(images)
-    except Exception as error:
-        lines = str(error).splitlines()
-        raise NetworkError(
-            "the compacted network cannot run, its forward() has channel numbers of its own "
-            f"({lines[0] if lines else type(error).__name__})",
-            next_step=_WAY_OUT,
-        ) from error
+    with torch.inference_mode():
+        found = run_cut(network, images)
     difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise NetworkError(
@@ -78,6 +70,28 @@ def compact(network: nn.Module, plan: Plan, input_shape: tuple[int, ...], *, see
             next_step=_WAY_OUT,
         )
     return difference
+
+
+def run_cut(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Returns the outputs of a network that `apply_plan` has cut.
+
+    Args:
+        network: cut.
+        images: [N, C, H, W].
+
+    Raises:
+        NetworkError: if it cannot run at its new sizes.
+    """
+    try:
+        outputs: torch.Tensor = network(images)
+    except Exception as error:
+        lines = str(error).splitlines()
+        raise NetworkError(
+            "the compacted network cannot run, its forward() has channel numbers of its own "
+            f"({lines[0] if lines else type(error).__name__})",
+            next_step=_WAY_OUT,
+        ) from error
+    return outputs
 
 
 def apply_plan(network: nn.Module, plan: Plan) -> None:

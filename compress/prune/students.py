@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compress.channels.graph import Array
 from compress.channels.plan import Plan
-from compress.compact import apply_plan
+from compress.compact import apply_plan, run_cut
 from compress.prune.parametrized import stored_tensors
 from compress.prune.problem import PruningProblem, places
 from compress.prune.treatments import Survivors
@@ -25,10 +25,15 @@ def student_of(problem: PruningProblem, keep: Array) -> tuple[nn.Module, Plan]:
     Args:
         problem: with the network as it is whole.
         keep: which units the copy has, over all groups in turn. Shape: (units,), booleans.
+
+    Raises:
+        NetworkError: if the network cannot run at other sizes than its own.
     """
     plan = Plan.from_kept(problem.groups.kept(keep), problem.parameters)
     student = copy.deepcopy(problem.network)
     apply_plan(student, plan)
+    with torch.inference_mode():
+        run_cut(student, torch.zeros(1, *problem.input_shape, device=next(student.parameters()).device))
     return student, plan
 
 
