@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, repeat
 
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Cost, onnx_cost
@@ -67,10 +68,10 @@ class Original:
         """Returns its cost with computed shapes folded: more can be counted."""
         piece = self.workpiece()
         try:
-            _fixpoint(piece, [passes.get("drop-zero-bias"), passes.get("fold-constants")], set())
+            folded, _ = _fixpoint(piece, [passes.get("drop-zero-bias"), passes.get("fold-constants")], set())
         except PassError:
             return self.cost
-        return onnx_cost(piece.model.skeleton)
+        return onnx_cost(folded.skeleton)
 
     def kept(self, note: str, proof: Proof) -> Attempt:
         """Returns the attempt to leave it as it is."""
@@ -137,13 +138,12 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     piece = original.workpiece()
     active: set[str] = set()
     try:
-        notes = _fixpoint(piece, chosen, active)
+        result, notes = _fixpoint(piece, chosen, active)
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
-    result = piece.model
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
     proof = judge.prove(result, once=not notes)
-    cost = onnx_cost(piece.model.skeleton) if notes else original.cost
+    cost = onnx_cost(result.skeleton) if notes else original.cost
     attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active))
     return replace(attempt, grows=_growth(original, attempt) if proof.holds else None)
 
@@ -162,23 +162,23 @@ def _growth(original: Original, result: Attempt) -> str | None:
     return next(larger, None)
 
 
-def _fixpoint(piece: Workpiece, chosen: Sequence[Pass], active: set[str]) -> list[str]:
+def _fixpoint(piece: Workpiece, chosen: Sequence[Pass], active: set[str]) -> tuple[Parted, list[str]]:
+    """Runs the passes until none finds anything; returns the result, and what each did."""
     notes: list[str] = []
     idle = 0  # passes in a row that have found nothing: once it is all of them, nothing is left to find
-    for _ in range(_ROUNDS):
-        for one in chosen:
-            if idle == len(chosen):
-                return notes
-            try:
-                found = piece.apply(one)
-            except Exception as error:  # a fault of one pass must not cost the user what the others do
-                active.add(one.name)
-                reason = " ".join(str(error).split())
-                raise PassError(f"pass {one.name} fails: {type(error).__name__}: {reason}") from error
+    for one in chain.from_iterable(repeat(chosen, _ROUNDS)):
+        try:
+            found = piece.apply(one)
             idle = 0 if found else idle + 1
             if found:
                 active.add(one.name)
                 notes += found
-    if idle == len(chosen):
-        return notes
+            if idle == len(chosen):
+                return piece.model, notes
+        except Exception as error:  # a fault of one pass must not cost the user what the others do
+            active.add(one.name)
+            reason = " ".join(str(error).split())
+            raise PassError(f"pass {one.name} fails: {type(error).__name__}: {reason}") from error
+    if not chosen:
+        return piece.model, notes
     raise PassError(f"it did not settle after {_ROUNDS} rounds")

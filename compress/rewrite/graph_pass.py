@@ -34,6 +34,14 @@ class Pass(ABC):
             what has been done, a line each; empty if nothing has changed.
         """
 
+    def keeps(self, trace: Trace) -> bool:
+        """Tells whether all that is known of a graph is as true, and as much, once the pass has changed it.
+
+        Args:
+            trace: what `run` was given.
+        """
+        return False
+
 
 def producers(graph: gs.Graph) -> dict[str, gs.Node]:
     """Returns the node that produces each tensor."""

@@ -30,11 +30,20 @@ class Workpiece:
     """
 
     def __init__(self, model: Parted, settings: RewriteSettings, known: Trace | None = None) -> None:
-        self.model = model
+        self._model: Parted | None = model
         self._settings = settings
         self._known = known
         self._graph: gs.Graph | None = None
         self._original = model.skeleton
+
+    @property
+    def model(self) -> Parted:
+        """The model as it is now."""
+        if self._model is None:
+            assert self._graph is not None
+            with G_LOGGER.suppress(G_LOGGER.CRITICAL):
+                self._model = _exported(self._graph, self._original)
+        return self._model
 
     @property
     def trace(self) -> Trace:
@@ -53,10 +62,13 @@ class Workpiece:
         with G_LOGGER.suppress(G_LOGGER.CRITICAL):
             if self._graph is None:
                 self._graph = _imported(self.model)
-            notes = one.run(self._graph, self.trace)
+            known = self.trace
+            notes = one.run(self._graph, known)
             if notes:
-                self._known = None
-                self.model = _exported(self._graph, self._original)
+                self._graph.cleanup(remove_unused_graph_inputs=False)
+        if notes:
+            self._model = None
+            self._known = known if one.keeps(known) else None
         return notes
 
 
@@ -70,7 +82,7 @@ def _imported(model: Parted) -> gs.Graph:
 
 def _exported(graph: gs.Graph, original: ModelProto) -> Parted:
     """Brings a graph into order and returns it as a model."""
-    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    graph.toposort()
     # An exported tensor is a copy of its data, unless it is one that holds none.
     apart = {name: tensor for name, tensor in _constants(graph) if _is_apart(tensor)}
     weights = {name: tensor.values for name, tensor in apart.items()}
