@@ -117,9 +117,11 @@ class Likeness:
             exact = np.frombuffer(np.ascontiguousarray(rows).tobytes().ljust(1), np.uint8).reshape(len(rows), -1)
             return Cells(self.numbering.number(signature, exact.astype(np.int64)).reshape(shape), np.ones(shape))
         rows = rows.astype(np.float64)
-        shares, scales = normalised(rows) if rows.size else (rows, np.zeros(len(rows)))
-        ids = self.numbering.number(signature, np.zeros((len(rows), 0)), shares)
-        ids[(rows == rows[:, :1]).all(axis=1)] = ONE
+        several = (rows != rows[:, :1]).any(axis=1)
+        ids, scales = np.full(len(rows), ONE), rows[:, 0].copy() if rows.size else np.zeros(len(rows))
+        if several.any():
+            shares, scales[several] = normalised(rows[several])
+            ids[several] = self.numbering.number(signature, np.zeros((len(shares), 0)), shares)
         return Cells(ids.reshape(shape), scales.reshape(shape))
 
     def operand(self, name: str, axes: Iterable[int], rank: int) -> Cells:

@@ -71,6 +71,7 @@ class Labels:
         self.asked: set[str] = set()
         self._edges: list[tuple[Array, Array]] = []
         self._count = 1
+        self._classes = (0, 0, np.zeros(0, dtype=np.int64))  # of so many atoms and edges
 
     @property
     def atom_count(self) -> int:
@@ -250,6 +251,15 @@ class Labels:
         Args:
             extra: pairs of arrays of one (broadcast) shape whose atoms are tied as well, this once.
         """
+        if not extra and self._classes[:2] == (self._count, len(self._edges)):
+            return self._classes[2]
+        found = self._tied(extra)
+        if not extra:
+            found.flags.writeable = False
+            self._classes = self._count, len(self._edges), found
+        return found
+
+    def _tied(self, extra: Sequence[tuple[Array, Array]]) -> Array:
         parent = np.arange(self._count)
         edges = self._edges + [tuple(x.reshape(-1) for x in np.broadcast_arrays(*pair)) for pair in extra]
         if not edges:

@@ -92,7 +92,11 @@ def merging(known: Trace, likeness: Likeness, changeable: Collection[str] | None
 
 def _readers(known: Trace, likeness: Likeness, changeable: Collection[str] | None) -> list[Reader]:
     """Returns the weights of which all uses contract channels, and some of these are alike."""
-    if not any(np.unique(read.columns.ids).size < read.columns.ids.size for read in likeness.reads):
+    repeating = {read.weight for read in likeness.reads}
+    for read in likeness.reads:
+        if np.unique(read.columns.ids).size == read.columns.ids.size:
+            repeating.discard(read.weight)
+    if not repeating:
         return []
     uses: dict[str, int] = {}
     for node in known.graph.nodes:
@@ -100,7 +104,8 @@ def _readers(known: Trace, likeness: Likeness, changeable: Collection[str] | Non
             uses[name] = uses.get(name, 0) + 1
     reads: dict[str, list[Read]] = {}
     for read in likeness.reads:
-        reads.setdefault(read.weight, []).append(read)
+        if read.weight in repeating:
+            reads.setdefault(read.weight, []).append(read)
     dead = sweep(known).dead
     found = []
     for name, sharing in reads.items():

@@ -51,33 +51,29 @@ class Numbering:
         """
         keys = np.asarray(keys, dtype=np.int64)
         rows = np.zeros((len(keys), 0)) if rows is None else rows
-        new = _Rows(keys, rows, np.arange(len(keys)), np.full(len(keys), -1), *self._projected(rows, floor))
+        numbers = _Projected(rows, self.tolerance, floor)
+        new = _Rows(keys, numbers, np.arange(len(keys)), np.full(len(keys), -1))
         seen = self._seen.setdefault((signature, keys.shape[1], rows.shape[1]), [])
-        marks = new.marks
-        parts = [part.at(np.isin(part.marks, marks)) for part in seen if part.meets(new)]
-        every = _joined([*parts, new])
+        meeting = [part for part in seen if part.meets(new)]
+        if not meeting and new.distinct:
+            # The usual case, for which no number is looked at.
+            found = np.arange(self._next, self._next + len(keys))
+            self._next += len(keys)
+            seen.append(_Rows(keys, numbers, new.places, found))
+            return found.copy()
+        parts = [part.at(np.isin(part.marks, new.marks)) for part in meeting]
+        every = _joined([*parts, new]) if parts else new
         before = len(every.ids) - len(keys)
         leaders = _leaders(every, self.tolerance, floor)
         every.ids[leaders[:before]] = every.ids[:before]
         heads = np.unique(leaders[every.ids[leaders] < 0])
         every.ids[heads] = np.arange(self._next, self._next + heads.size)
         self._next += heads.size
+        found = every.ids[leaders[before:]]
         if heads.size:
             new.ids[heads - before] = every.ids[heads]
             seen.append(new.at(heads - before))
-        return np.asarray(every.ids[leaders[before:]])
-
-    def _projected(self, rows: Numbers, floor: Array | float) -> tuple[Array, Array]:
-        """Returns a weighted sum of each row, and how far those of equal rows may lie apart. Shapes: (n,)."""
-        count, width = rows.shape
-        direction = np.random.default_rng(width).uniform(0.5, 1.0, width)
-        projected, apart = np.zeros(count), np.zeros(count)
-        for part in parts_of(count, width):
-            numbers = rows[part]
-            size = np.abs(numbers)
-            projected[part] = numbers @ direction
-            apart[part] = self.tolerance * (np.maximum(size, floor) @ direction) + _ROUNDING * (size @ direction)
-        return projected, apart
+        return np.asarray(found)
 
 
 class Numbers(Protocol):
@@ -92,6 +88,34 @@ class Numbers(Protocol):
 
 
 @dataclass(frozen=True)
+class _Projected:
+    """Numbers, and one sum for each of their rows by which they are sorted; see `Numbering`."""
+
+    numbers: Numbers
+    tolerance: float
+    floor: Array | float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.numbers.shape
+
+    def __getitem__(self, index: Any) -> Array:
+        return self.numbers[index]
+
+    @cached_property
+    def sums(self) -> tuple[Array, Array]:
+        """A weighted sum of each row, and how far those of equal rows may lie apart. Shapes: (n,)."""
+        count, width = self.shape
+        projected, apart = np.zeros(count), np.zeros(count)
+        for part in parts_of(count, width):
+            numbers, direction = self.numbers[part], _direction(width)
+            size = np.abs(numbers)
+            projected[part] = numbers @ direction
+            apart[part] = self.tolerance * (np.maximum(size, self.floor) @ direction) + _ROUNDING * (size @ direction)
+        return projected, apart
+
+
+@dataclass(frozen=True)
 class _Rows:
     """Rows to be compared, -1 where one has no id yet.
 
@@ -100,24 +124,32 @@ class _Rows:
         numbers: where their numbers are.
         places: of the rows among these. Shape: (n,).
         ids: shape (n,).
-        projected, apart: see `Numbering`. Shapes: (n,).
     """
 
     keys: Array
-    numbers: Numbers
+    numbers: _Projected | _Several
     places: Array
     ids: Array
-    projected: Array
-    apart: Array
 
     def at(self, index: Array) -> _Rows:
-        own = (part[index] for part in (self.places, self.ids, self.projected, self.apart))
-        return _Rows(self.keys[index], self.numbers, *own)
+        return _Rows(self.keys[index], self.numbers, self.places[index], self.ids[index])
+
+    @property
+    def sums(self) -> tuple[Array, Array]:
+        """See `_Projected.sums`."""
+        projected, apart = self.numbers.sums
+        return projected[self.places], apart[self.places]
 
     @cached_property
     def marks(self) -> Array:
         """Returns a number for each row: equal for equal keys, and hardly ever for others. Shape: (n,)."""
         return np.asarray((self.keys.astype(np.uint64) * _factors(self.keys.shape[1])).sum(axis=1, dtype=np.uint64))
+
+    @cached_property
+    def distinct(self) -> bool:
+        """Whether no two rows have the same keys; False if that is not sure."""
+        marks = np.sort(self.marks)
+        return bool((marks[1:] != marks[:-1]).all())
 
     @cached_property
     def span(self) -> tuple[int, int]:
@@ -152,12 +184,18 @@ class _Several:
                 found[mine] = run.numbers[run.places[index[mine] - start]]
         return found
 
+    @property
+    def sums(self) -> tuple[Array, Array]:
+        """See `_Projected.sums`."""
+        projected, apart = zip(*(run.sums for run in self.runs), strict=True)
+        return np.concatenate(projected), np.concatenate(apart)
+
 
 def _joined(runs: list[_Rows]) -> _Rows:
     """Returns runs of rows as one."""
     starts = np.cumsum([0, *(len(run.ids) for run in runs)])
-    own = (np.concatenate([getattr(run, part) for run in runs]) for part in ("ids", "projected", "apart"))
-    return _Rows(np.concatenate([run.keys for run in runs]), _Several(runs, starts), np.arange(starts[-1]), *own)
+    keys, ids = (np.concatenate([getattr(run, part) for run in runs]) for part in ("keys", "ids"))
+    return _Rows(keys, _Several(runs, starts), np.arange(starts[-1]), ids)
 
 
 def normalised(rows: Array, sets_scale: Array | None = None) -> tuple[Array, Array]:
@@ -189,6 +227,12 @@ def parts_of(count: int, width: int) -> Iterator[slice]:
 
 
 @cache
+def _direction(width: int) -> Array:
+    """Returns what numbers are multiplied by for a projection. Shape: (width,)."""
+    return np.random.default_rng(width).uniform(0.5, 1.0, width)
+
+
+@cache
 def _factors(count: int) -> Array:
     """Returns odd numbers drawn once. Shape: (count,), uint64."""
     return np.random.default_rng(0).integers(1, 2**63, count, dtype=np.uint64) | np.uint64(1)
@@ -198,9 +242,10 @@ def _leaders(rows: _Rows, tolerance: float, floor: Array | float) -> Array:
     """Returns for each row the one that stands for it: of the same keys, equal within the tolerance. Shape: (n,)."""
     keys, numbers, marks = rows.keys, rows.numbers, rows.marks
     count, width = numbers.shape
-    order = np.lexsort((rows.projected, marks))
+    projected, apart = rows.sums
+    order = np.lexsort((projected, marks))
     sorted_marks = marks[order]
-    gaps = (np.diff(rows.projected[order]) > rows.apart[order][1:]) | (sorted_marks[1:] != sorted_marks[:-1])
+    gaps = (np.diff(projected[order]) > apart[order][1:]) | (sorted_marks[1:] != sorted_marks[:-1])
     run = np.concatenate([[0], np.cumsum(gaps)])[:count]
     leaders = np.arange(count)
     pending = np.flatnonzero((np.bincount(run) > 1)[run]) if count else order

@@ -59,6 +59,7 @@ class Trace:
     averaging: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
     _reader: Node | None = None
+    _complete: dict[str, tuple[Array, bool]] = field(default_factory=dict)
     _nonzero: dict[tuple[str, int], Array] = field(default_factory=dict)
     _rules: dict[int, Rule] = field(default_factory=dict)
 
@@ -111,9 +112,14 @@ class Trace:
     def constant(self, name: str) -> Array | None:
         """Returns the value of a tensor that depends on no input, broadcastable to its shape; None if it does."""
         value = self.values.get(name)
-        if value is None or (value.dtype.kind == "f" and np.isnan(value).any()):
-            return None
-        return value
+        if value is None or value.dtype.kind != "f":
+            return value
+        # A weight is asked for again and again, and read whole but once.
+        looked_at, complete = self._complete.get(name, (None, False))
+        if looked_at is not value:
+            complete = not np.isnan(value).any()
+            self._complete[name] = value, complete
+        return value if complete else None
 
     def full(self, name: str) -> Array | None:
         """Returns what `constant` does, in the tensor's own shape: weights need not be stored, they can be computed."""
