@@ -6,8 +6,8 @@ Labels (atoms), values (NaN: unknown) and needs (booleans) are all cell arrays, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,45 +18,91 @@ if TYPE_CHECKING:
 
 _BLOCK_ELEMENTS = 1 << 20
 _ABSENT = np.zeros(0, np.float32)
+_WITHOUT_NAN = "iub"
+_EXACT = 2.0**53  # up to which every integer is a float64
 
 
-def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array]) -> None:
+def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array], *, in_part: bool = True) -> None:
     """Sets the first output's value to `function` of the inputs' values, where they are known.
 
     An input that is not known enters as NaN, an absent one as an empty array. Integers and truth values have no NaN:
-    they must all be known, and a result of that kind is known only where no NaN has entered.
+    where only some of them are known, they are held as numbers (see `store`), and a result of that kind is known where
+    all that enters there is, or where what is not known makes no difference. Not so without `in_part`: what works on
+    its inputs as wholes needs them all.
     """
     exemplary = any(name in trace.examples for name in node.inputs if name)
-    _combine(node, trace, function, trace.values, example=False)
+    _combine(node, trace, function, trace.values, in_part=in_part)
     if exemplary:
-        _combine(node, trace, function, trace.values | trace.examples, example=True)
+        _combine(node, trace, function, trace.values | trace.examples, example=True, in_part=False)
 
 
 def _combine(
-    node: Node, trace: Trace, function: Callable[[list[Array]], Array], known: dict[str, Array], *, example: bool
+    node: Node,
+    trace: Trace,
+    function: Callable[[list[Array]], Array],
+    known: dict[str, Array],
+    *,
+    example: bool = False,
+    in_part: bool,
 ) -> None:
     values = [known.get(name) if name else _ABSENT for name in node.inputs]
     present = [value for value in values if value is not None and value is not _ABSENT]
     if not present:
         return
-    floats = [value for value in present if value.dtype.kind == "f"]
-    if any(value is None for value in values) and not floats:
-        return
+    kinds = [_kind(name, value, trace) for name, value in zip(node.inputs, values, strict=True)]
     rank = len(trace.graph.shapes[node.outputs[0]])
-    filled = [value if value is not None else np.full((1,) * rank, np.nan, floats[0].dtype) for value in values]
+    number = next((value.dtype for value in present if value.dtype.kind == "f"), np.dtype(np.float64))
+    filled = [value if value is not None else np.full((1,) * rank, np.nan, number) for value in values]
+    whole = not any(np.isnan(value).any() for value in filled if value.dtype.kind == "f")
     with np.errstate(all="ignore"):
         try:
-            result = np.asarray(function(filled))
-        except (ValueError, TypeError, KeyError):
+            if whole or all(kind is not None and kind.kind == "f" for kind in kinds):
+                result = np.asarray(function(filled))
+                if whole or result.dtype.kind == "f":
+                    store(node.outputs[0], result, trace, example=example)
+                    return
+            types = [kind for kind in kinds if kind is not None]
+            if in_part and len(types) == len(filled):
+                store(node.outputs[0], _in_part(function, filled, types), trace)
+        except (ValueError, TypeError, KeyError, ZeroDivisionError):
             # The function does not hold for these values (an unknown element type, a cast of NaN): unknown it stays.
             return
-    if result.dtype.kind != "f" and any(np.isnan(value).any() for value in filled if value.dtype.kind == "f"):
-        return
-    store(node.outputs[0], result, trace, example=example)
+
+
+def _kind(name: str, value: Array | None, trace: Trace) -> np.dtype[Any] | None:
+    """Returns the element type of a node's input: its own, where it is held as numbers; None if it is not known."""
+    declared = trace.graph.types.get(name)
+    if value is None or (value.dtype.kind == "f" and declared is not None and declared.kind in _WITHOUT_NAN):
+        return declared
+    return value.dtype
+
+
+def _in_part(
+    function: Callable[[list[Array]], Array], values: Sequence[Array], kinds: Sequence[np.dtype[Any]]
+) -> Array:
+    """Returns `function` of values of which some are not known (NaN), where a NaN cannot enter. As float64.
+
+    Integers divide, wrap and compare as integers do: anything takes the place of what is not known, and what comes of
+    that is not looked at, unless calculating with NaN gives the same.
+    """
+    known = [~np.isnan(value) if value.dtype.kind == "f" else np.ones(value.shape, dtype=bool) for value in values]
+    exact = [np.where(k, v, 1).astype(kind) for k, v, kind in zip(known, values, kinds, strict=True)]
+    result = np.asarray(function(exact)).astype(np.float64)
+    sure = np.broadcast_to(True, result.shape)
+    for mask in (mask for mask in known if mask.size):
+        sure = sure & mask
+    if not sure.all():
+        numbers = [value if value.dtype.kind == "f" else value.astype(np.float64) for value in values]
+        loose = np.asarray(function(numbers))
+        sure = sure | (loose == result) if loose.dtype.kind == "f" else sure
+    return np.asarray(np.where(sure, result, np.nan))
 
 
 def store(name: str, value: Array, trace: Trace, *, example: bool = False, fixed: Array | None = None) -> None:
     """Records what is known of a tensor, unless nothing is. Infinities count as unknown.
+
+    Integers and truth values of which only some are known are held as numbers (float64), NaN for the others; what is
+    no such integer, or not one that a float64 holds exactly, counts as unknown.
 
     Args:
         name: of the tensor.
@@ -68,13 +114,26 @@ def store(name: str, value: Array, trace: Trace, *, example: bool = False, fixed
     if example and fixed is not None and not fixed.all():
         trace.fixed[name] = fixed
     example = example and (fixed is None or not fixed.all())
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
-        value = np.where(np.isfinite(value), value, np.asarray(np.nan, value.dtype))
+    if value.dtype.kind == "f":
+        value = _sound(value, trace.graph.types.get(name))
     if value.dtype.kind == "f" and np.isnan(value).all():
         return
     rank = len(trace.graph.shapes[name])
     value = value.reshape((1,) * (rank - value.ndim) + value.shape)
     (trace.examples if example else trace.values)[name] = value
+
+
+def _sound(value: Array, declared: np.dtype[Any] | None) -> Array:
+    """Returns numbers without what their tensor cannot hold; as integers if they are ones and all known."""
+    sound = np.isfinite(value)
+    if declared is not None and declared.kind in _WITHOUT_NAN:
+        low, high = (0, 1) if declared.kind == "b" else (np.iinfo(declared).min, np.iinfo(declared).max)
+        value = value.astype(np.float64)
+        with np.errstate(all="ignore"):
+            sound &= (value == np.rint(value)) & (value >= low) & (value <= high) & (np.abs(value) <= _EXACT)
+        if sound.all():
+            return value.astype(declared)
+    return value if sound.all() else np.where(sound, value, np.asarray(np.nan, value.dtype))
 
 
 def project(cells: Array, shape: Shape) -> Array:

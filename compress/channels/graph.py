@@ -61,6 +61,7 @@ class Graph:
         shapes: concrete shape by tensor name; a tensor whose shape is unknown is absent.
         dynamic: tensor name → for each axis, whether its size is an example for a symbolic one.
         opset: version of ONNX's own operators.
+        types: element type by tensor name, where it is known for sure.
     """
 
     nodes: tuple[Node, ...]
@@ -70,6 +71,7 @@ class Graph:
     shapes: Mapping[str, Shape]
     dynamic: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
     opset: int = 18
+    types: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 
     def is_dynamic(self, name: str, axis: int) -> bool:
         """Tells whether the size of an axis is only an example."""

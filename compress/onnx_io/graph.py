@@ -24,9 +24,10 @@ from onnx import (
 )
 
 from compress.channels.graph import Array, Graph, Node, Shape
+from compress.channels.rules.elementwise import DTYPES as _ELEMENTS
 from compress.channels.trace import known_values
 from compress.onnx_io.functions import inlined
-from compress.onnx_io.plain import plain_nodes
+from compress.onnx_io.plain import Plain, plain_nodes
 
 # Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
 # last are small, for what is cropped to some length.
@@ -69,8 +70,11 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
     nodes = tuple(_node(part.node, index, part.whole) for index, part in enumerate(plain))
     raw = Graph(nodes, inputs, outputs, constants, known, {}, opset)
     stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
-    shapes, dynamic = _shapes(model, [*stored, *(node for part in plain for node in part.shaped)], raw)
-    shaped = dataclasses.replace(raw, shapes=shapes | known, dynamic=dynamic)
+    types: dict[str, np.dtype[Any]] = {}
+    shapes, dynamic = _shapes(model, [*stored, *(node for part in plain for node in part.shaped)], raw, types)
+    for name in _stood_in_for(plain):
+        types.pop(name, None)
+    shaped = dataclasses.replace(raw, shapes=shapes | known, dynamic=dynamic, types=types)
     return _folded(shaped)
 
 
@@ -139,15 +143,26 @@ def _constant_value(node: NodeProto) -> Array | None:
     return None
 
 
+def _stood_in_for(plain: list[Plain]) -> set[str]:
+    """Returns the tensors whose inferred element type is that of a stand-in, or follows from one."""
+    found: set[str] = set()
+    for part in plain:
+        own = part.shaped == (part.node,)
+        if not own or (found & set(part.node.input) and part.node.op_type != "Cast"):
+            found.update(part.node.output)
+    return found
+
+
 def _shapes(
-    model: ModelProto, nodes: list[NodeProto], graph: Graph
+    model: ModelProto, nodes: list[NodeProto], graph: Graph, types: dict[str, np.dtype[Any]]
 ) -> tuple[dict[str, Shape], dict[str, tuple[bool, ...]]]:
+    """Returns the shapes of all tensors, and which axes have no size of their own; fills in the element types."""
     skeleton = _without_weights(model, nodes)
     if not any(_is_free(dim) for value in skeleton.graph.input for dim in value.type.tensor_type.shape.dim):
-        return _infer(skeleton, graph, _EXAMPLES[0], apart=0), {}
+        return _infer(skeleton, graph, _EXAMPLES[0], apart=0, types=types), {}
     # Symbols of different names may differ, unless the network does not stand that.
     apart = _APART
-    first = _infer(skeleton, graph, _EXAMPLES[0], apart=apart)
+    first = _infer(skeleton, graph, _EXAMPLES[0], apart=apart, types=types)
     if any(name not in first for node in graph.nodes for name in node.outputs if name):
         together = _infer(skeleton, graph, _EXAMPLES[0], apart=0)
         if len(first) < len(together):
@@ -186,7 +201,14 @@ def _without_weights(model: ModelProto, nodes: list[NodeProto]) -> ModelProto:
     return skeleton
 
 
-def _infer(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apart: int) -> dict[str, Shape]:
+def _infer(
+    skeleton: ModelProto,
+    graph: Graph,
+    example: tuple[int, int],
+    *,
+    apart: int,
+    types: dict[str, np.dtype[Any]] | None = None,
+) -> dict[str, Shape]:
     """Infers shapes; where that fails for want of a value, works the value out and infers again.
 
     Args:
@@ -194,6 +216,7 @@ def _infer(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apar
         graph: the model's nodes and constants.
         example: sizes of free first axes, and of other free axes.
         apart: by how much the sizes of two symbols differ.
+        types: where element types are put, if they are wanted.
     """
     model = ModelProto()
     model.CopyFrom(skeleton)
@@ -215,6 +238,8 @@ def _infer(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apar
     while True:
         inferred = shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
         shapes = dict(_known(inferred.graph)) | dict(graph.shapes) | known
+        if types is not None:
+            types.update(_element_types(inferred.graph))
         if all(name in shapes for node in graph.nodes for name in node.outputs if name):
             return shapes
         values = known_values(dataclasses.replace(graph, shapes=shapes), _seeds(graph))
@@ -227,6 +252,13 @@ def _infer(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apar
         model.graph.node.extend(rest)
         for name, value in values.items():
             model.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
+
+
+def _element_types(graph: GraphProto) -> Iterator[tuple[str, np.dtype[Any]]]:
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        element = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
+        if element in _ELEMENTS:
+            yield value.name, np.dtype(_ELEMENTS[element])
 
 
 def _known(graph: GraphProto) -> Iterator[tuple[str, Shape]]:

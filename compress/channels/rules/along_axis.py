@@ -77,7 +77,7 @@ class AlongAxis(Rule):
             example = self.exemplary(node, trace) or any(s.source in trace.examples for s in segments)
             parts = [self._values(segment, axis, name, trace) for segment in segments]
             known = [part for part in parts if part is not None]
-            if not known or (len(known) < len(parts) and known[0].dtype.kind != "f"):
+            if not known or (example and len(known) < len(parts) and known[0].dtype.kind != "f"):
                 continue
             sourced = [p for p, s in zip(parts, segments, strict=True) if p is not None and s.source is not None]
             sizes = [segment.positions.size for segment in segments]
@@ -88,7 +88,9 @@ class AlongAxis(Rule):
             if len(parts) == 1 and known[0].shape[axis] == 1:
                 store(name, known[0], trace, example=example)
                 continue
-            dtype = (sourced or known)[0].dtype
+            dtype = np.result_type(*(part.dtype for part in sourced or known))
+            # Integers have no NaN: where one of them is not known, all are held as numbers.
+            dtype = dtype if dtype.kind == "f" or len(known) == len(parts) else np.dtype(np.float64)
             store(name, _concatenate(parts, sizes, axis, dtype), trace, example=example)
 
     def need(self, node: Node, trace: Trace) -> None:

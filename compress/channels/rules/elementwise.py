@@ -90,8 +90,9 @@ def _where(values: list[Array], _: Mapping[str, Any]) -> Array:
     condition, chosen, other = values
     if condition.dtype.kind != "f":
         return np.where(condition, chosen, other)
-    # The condition is not known: the result is, where both sides agree.
-    return np.where(chosen == other, chosen, np.asarray(np.nan, chosen.dtype))
+    # Where the condition is not known, the result is if both sides agree.
+    agreed = np.where(chosen == other, chosen, np.asarray(np.nan, chosen.dtype if chosen.dtype.kind == "f" else float))
+    return np.where(np.isnan(condition), agreed, np.where(condition != 0, chosen, other))
 
 
 def _gelu(values: list[Array], attributes: Mapping[str, Any]) -> Array:

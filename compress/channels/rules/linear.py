@@ -68,8 +68,9 @@ class MatrixProduct(Rule):
         unknown = np.isnan(inputs)
         varies = reading(self._pairs(node, trace), unknown)
         values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0
-        values = values + self._factor(node, "beta") * c.reshape(-1)
-        store(y, on_axis(np.where(varies, np.nan, values).astype(weight.dtype), -1, len(trace.graph.shapes[y])), trace)
+        values = np.where(varies, np.nan, values + self._factor(node, "beta") * c.reshape(-1))
+        values = values.astype(weight.dtype) if weight.dtype.kind == "f" else values
+        store(y, on_axis(values, -1, len(trace.graph.shapes[y])), trace)
 
     def need(self, node: Node, trace: Trace) -> None:
         a, b, c, y = node.input(0), node.input(1), node.input(2), node.outputs[0]

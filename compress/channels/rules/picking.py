@@ -152,7 +152,7 @@ class Gathering(Rule):
         axis = self._axis(node, trace)
         names = node.inputs[:2]
         value, index = (trace.examples.get(name, trace.values.get(name)) for name in names)
-        if value is None or index is None:
+        if value is None or index is None or index.dtype.kind == "f":
             return
         size = trace.graph.shapes[names[0]][axis]
         full = np.broadcast_to(value, tuple(size if a == axis else n for a, n in enumerate(value.shape)))

@@ -80,4 +80,5 @@ class Counting(ShapeOnly):
     reads_values = True
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        combine(node, trace, lambda v: np.arange(v[0].item(), v[1].item(), v[2].item(), dtype=v[0].dtype))
+        counted = lambda v: np.arange(v[0].item(), v[1].item(), v[2].item(), dtype=v[0].dtype)  # noqa: E731
+        combine(node, trace, counted, in_part=False)
