@@ -65,7 +65,7 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     outputs = tuple(output.name for output in graph.output)
     known = {name: tuple(value.shape) for name, value in constants.items()}
-    elsewhere = {name for node in written for name in _captured_by(node)} | set(outputs)
+    elsewhere = {name for node in written for name in captured_by(node)} | set(outputs)
     plain = list(plain_nodes(written, constants, elsewhere, opset))
     nodes = tuple(_node(part.node, index, part.whole) for index, part in enumerate(plain))
     raw = Graph(nodes, inputs, outputs, constants, known, {}, opset)
@@ -110,11 +110,11 @@ def _node(node: NodeProto, index: int, whole: str) -> Node:
             attributes[attribute.name] = helper.get_attribute_value(attribute)
     domain = "" if node.domain == "ai.onnx" else node.domain
     name = node.name or f"{node.op_type}_{index}"
-    captured = tuple(_captured_by(node))
+    captured = tuple(captured_by(node))
     return Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes, domain, captured, whole)
 
 
-def _captured_by(node: NodeProto) -> list[str]:
+def captured_by(node: NodeProto) -> list[str]:
     """Returns the names that the subgraphs of a node read from outside."""
     subgraphs = (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs))
     return [name for graph in subgraphs for name in _captured(graph)]
@@ -126,7 +126,7 @@ def _captured(graph: GraphProto) -> list[str]:
     defined |= {tensor.values.name for tensor in graph.sparse_initializer}
     read: list[str] = [output.name for output in graph.output]
     for node in graph.node:
-        read += [name for name in node.input if name] + _captured_by(node)
+        read += [name for name in node.input if name] + captured_by(node)
         defined |= set(node.output)
     return [name for name in dict.fromkeys(read) if name not in defined]
 

@@ -113,7 +113,7 @@ def _copied(
         apart: names of tensors whose data lies apart already.
     """
     graph = model.graph
-    # What a subgraph reads stays where it is: tools copy it into the subgraph. So do two of one name: it is an error.
+    # What a subgraph reads stays where it is: tools look for it there. So do two of one name: it is an error.
     staying = {name for inner in subgraphs(graph.node) for node in inner.node for name in node.input}
     staying |= {name for name, count in Counter(tensor.name for tensor in graph.initializer).items() if count > 1}
     copy = type(model)()

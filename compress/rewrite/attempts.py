@@ -145,10 +145,11 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     proof = judge.prove(result, once=not notes)
     cost = onnx_cost(result.skeleton) if notes else original.cost
     attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active))
-    return replace(attempt, grows=_growth(original, attempt) if proof.holds else None)
+    return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
 
 
-def _growth(original: Original, result: Attempt) -> str | None:
+def growth(original: Original, result: Attempt) -> str | None:
+    """Returns what of a result is larger than the original's, in words; None if nothing is."""
     before, after = original.cost, result.cost
     sizes = {
         "parameters": (before.parameters, after.parameters),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.channels.widths import MINIMAL
 from compress.onnx_io.file import read_model
+from compress.onnx_io.functions import inlined
+from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse, analysing
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.duplicates import Duplicates
+from compress.rewrite.inner_models import inner_models
 from compress.rewrite.rounding import Rounding, unmeasured
 from compress.rewrite.weighted import weighted
 
@@ -112,10 +116,21 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
     rounding = unmeasured(settings)
     with analysing():
-        return _explained(analyse(original, settings), rounding)
+        return _explained(take_apart(inlined(original)), settings, rounding)
 
 
-def _explained(known: Trace, rounding: Rounding) -> Explanation:
+def _explained(model: Parted, settings: RewriteSettings, rounding: Rounding) -> Explanation:
+    """Explains the layers of a model's main graph, then those of the graphs inside its nodes."""
+    known = analyse(model.skeleton, settings, model.weights)
+    layers, unknown = _layers(known), Counter(known.unknown)
+    for inner in inner_models(model, known.graph):
+        found = _explained(take_apart(inner.model), settings, rounding)
+        layers += found.layers
+        unknown.update(found.unknown)
+    return Explanation(layers, dict(unknown), rounding)
+
+
+def _layers(known: Trace) -> tuple[Layer, ...]:
     kept = sweep(known)
     least = kept if known.widths == MINIMAL else sweep(replace(known, widths=MINIMAL))
     duplicates = Duplicates(known, kept)
@@ -141,7 +156,7 @@ def _explained(known: Trace, rounding: Rounding) -> Explanation:
                 kept=(*blocked.get(one.output, ()), *duplicates.kept(one.node, units)),
             )
         )
-    return Explanation(tuple(layers), dict(known.unknown), rounding)
+    return tuple(layers)
 
 
 def reason(row: Blocked) -> str:

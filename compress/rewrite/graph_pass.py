@@ -55,15 +55,16 @@ def origin(nodes: dict[str, gs.Node], node: Node) -> gs.Node:
 
 def fresh_name(graph: gs.Graph, wanted: str) -> str:
     """Returns a tensor name that the graph does not use yet."""
-    return _unused(wanted, _names(graph))
+    return unused(wanted, _names(graph))
 
 
 def fresh_node_name(graph: gs.Graph, wanted: str) -> str:
     """Returns a node name that the graph does not use yet."""
-    return _unused(wanted, {node.name for node in graph.nodes})
+    return unused(wanted, {node.name for node in graph.nodes})
 
 
-def _unused(wanted: str, names: set[str]) -> str:
+def unused(wanted: str, names: set[str]) -> str:
+    """Returns a name like `wanted` that is not among `names`."""
     candidate, count = wanted, 0
     while candidate in names:
         count += 1

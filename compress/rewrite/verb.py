@@ -18,8 +18,9 @@ from compress.onnx_io.runtime import prepare_runtime
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analysing
-from compress.rewrite.attempts import Original, best_attempt
+from compress.rewrite.attempts import Original
 from compress.rewrite.blocked import Blocked, blocked_channels
+from compress.rewrite.nested import best_of_all
 from compress.rewrite.passes import passes
 from compress.rewrite.proof import Judge, Proof
 from compress.rewrite.rounding import Choice, Measure, Rounding, candidates, fastest, unmeasured
@@ -136,7 +137,7 @@ def _rewritten(model: Parted, settings: RewriteSettings, given: Samples | None, 
             best = original.kept(f"the original is kept: {error}", Proof(False, reason=str(error)))
             blocked = []
         else:
-            best = best_attempt(original, chosen, judge)
+            best = best_of_all(original, chosen, judge)
             blocked = _blocked(best.trace or known)
     proof = best.proof
     notes = [*best.notes, *_no_longer_inputs(model.skeleton, best.model.skeleton), *_of_the_runtime(proof)]
@@ -149,7 +150,7 @@ def _rewritten(model: Parted, settings: RewriteSettings, given: Samples | None, 
         macs_after=after.macs,
         file_bytes_before=original.file_bytes,
         file_bytes_after=best.file_bytes,
-        channels_removed=sum(int(n.split()[0]) for n in notes if n.endswith("channels removed")),
+        channels_removed=sum(int(n.split()[0]) for n in notes if n.split(",")[0].endswith("channels removed")),
         max_abs_diff=proof.max_abs_diff,
         seconds=0.0,
         proven=proof.holds,

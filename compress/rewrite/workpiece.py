@@ -16,6 +16,7 @@ from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
+from compress.rewrite.scopes import Owned, hoist, owned_inside
 
 _FREE_INITIALIZERS = 4  # the first IR version in which initializers need not be inputs as well
 
@@ -34,6 +35,7 @@ class Workpiece:
         self._settings = settings
         self._known = known
         self._graph: gs.Graph | None = None
+        self._owned: Owned = {}
         self._original = model.skeleton
 
     @property
@@ -42,7 +44,7 @@ class Workpiece:
         if self._model is None:
             assert self._graph is not None
             with G_LOGGER.suppress(G_LOGGER.CRITICAL):
-                self._model = _exported(self._graph, self._original)
+                self._model = _exported(self._graph, self._original, self._owned)
         return self._model
 
     @property
@@ -62,6 +64,7 @@ class Workpiece:
         with G_LOGGER.suppress(G_LOGGER.CRITICAL):
             if self._graph is None:
                 self._graph = _imported(self.model)
+                self._owned = owned_inside(self._graph, self.model.skeleton.graph)
             known = self.trace
             notes = one.run(self._graph, known)
             if notes:
@@ -80,7 +83,7 @@ def _imported(model: Parted) -> gs.Graph:
     return graph
 
 
-def _exported(graph: gs.Graph, original: ModelProto) -> Parted:
+def _exported(graph: gs.Graph, original: ModelProto, owned: Owned) -> Parted:
     """Brings a graph into order and returns it as a model."""
     graph.toposort()
     # An exported tensor is a copy of its data, unless it is one that holds none.
@@ -90,6 +93,7 @@ def _exported(graph: gs.Graph, original: ModelProto) -> Parted:
         element = helper.np_dtype_to_tensor_dtype(tensor.dtype)
         tensor.values = LazyValues(TensorProto(name=tensor.name, data_type=element, dims=tensor.shape))
     model: ModelProto = gs.export_onnx(graph, do_type_check=False)
+    hoist(graph, model.graph, owned)
     for name, tensor in apart.items():
         tensor.values = weights[name]
     # A graph keeps no IR version: the original's is what its runtime took.
