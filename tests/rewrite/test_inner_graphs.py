@@ -15,7 +15,7 @@ CHANNELS, HIDDEN, DEAD = 4, 8, [0, 3, 5, 6]
 
 
 def node(operator, inputs, outputs, **attributes):
-    return helper.make_node(operator, inputs.split(" "), outputs.split(" "), **attributes)
+    return helper.make_node(operator, inputs.split(), outputs.split(" "), **attributes)
 
 
 def graph(nodes, outputs, held=None, inputs=()):
@@ -215,8 +215,13 @@ def test_a_choice_that_is_none_becomes_part_of_the_graph():
 def test_outputs_of_an_inlined_branch_keep_their_names(value):
     """An output that is a constant, and one that another inner graph reads."""
     inner = choice(graph([node("Exp", "r", "t")], "t"), graph([node("Neg", "r", "t")], "t"), "s")
-    first = graph([node("Relu", "x", "r"), inner, node("Add", "r s", "q")], "r k q", {"k": np.ones((1, 2), F)})
-    second = graph([node("Neg", "x", "r"), node("Abs", "x", "q")], "r k q", {"k": np.zeros((1, 2), F)})
+    first = graph(
+        [node("Relu", "x", "r"), inner, node("Add", "r s", "q"), node("Constant", "", "k", value_floats=[1.0, 2.0])],
+        "r k q",
+    )
+    second = graph(
+        [node("Neg", "x", "r"), node("Abs", "x", "q"), node("Constant", "", "k", value_floats=[3.0, 4.0])], "r k q"
+    )
     model = whole([*CONDITION, choice(first, second, "y k q", "always")], "y k q", ZERO | {"always": np.array(value)})
     result = proven(model)
     assert [output.name for output in result.model.graph.output] == ["y", "k", "q"]

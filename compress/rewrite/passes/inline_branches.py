@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, fresh_name, fresh_node_name, origin, producers
+from compress.rewrite.graph_pass import Pass, fresh_name, origin, producers
 from compress.rewrite.passes import passes
 
 
@@ -28,8 +28,9 @@ class InlineBranches(Pass):
             if condition is None or condition.size != 1:
                 continue
             choice, name = origin(nodes, node), "then_branch" if condition.reshape(-1)[0] else "else_branch"
-            if isinstance(choice.attrs.get(name), gs.Graph):
-                _inline(graph, choice, choice.attrs[name])
+            branch = choice.attrs.get(name)
+            if isinstance(branch, gs.Graph) and all(result.inputs for result in branch.outputs):
+                _inline(graph, choice, branch)
                 inlined += 1
         return [f"{inlined} branches that are always taken inlined"] if inlined else []
 
@@ -49,12 +50,7 @@ def _inline(graph: gs.Graph, choice: gs.Node, branch: gs.Graph) -> None:
     for result, output in zip(branch.outputs, outputs, strict=True):
         if output.is_empty():
             continue
-        maker = next((node for node in branch.nodes if any(tensor is result for tensor in node.outputs)), None)
-        if maker is None:
-            # It is a constant.
-            name = fresh_node_name(graph, f"{output.name}.identity")
-            graph.nodes.append(gs.Node("Identity", name, inputs=[result], outputs=[output]))
-            continue
+        (maker,) = result.inputs
         maker.outputs[next(index for index, tensor in enumerate(maker.outputs) if tensor is result)] = output
         for reader in list(result.outputs):
             for position, tensor in enumerate(reader.inputs):
