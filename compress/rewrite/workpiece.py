@@ -15,7 +15,7 @@ from compress.onnx_io.file import strip_metadata
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
-from compress.rewrite.graph_pass import Pass
+from compress.rewrite.graph_pass import Pass, producers
 from compress.rewrite.scopes import Owned, hoist, owned_inside
 
 _FREE_INITIALIZERS = 4  # the first IR version in which initializers need not be inputs as well
@@ -71,8 +71,14 @@ class Workpiece:
                 self._graph.cleanup(remove_unused_graph_inputs=False)
         if notes:
             self._model = None
-            self._known = known if one.keeps(known) else None
+            self._known = known if one.keeps(known) and _holds(self._graph, known) else None
         return notes
+
+
+def _holds(graph: gs.Graph, known: Trace) -> bool:
+    """Tells whether a graph still has all nodes of an analysis: what nothing reads any more has gone."""
+    made = producers(graph)
+    return all(node.whole in made or any(name in made for name in node.outputs) for node in known.graph.nodes)
 
 
 def _imported(model: Parted) -> gs.Graph:

@@ -255,6 +255,19 @@ def test_a_free_spatial_axis_keeps_its_bounds_as_they_are_written():
     assert first.shape == second.shape == (2, 24, 8, 4)
 
 
+def test_a_shape_that_only_a_folded_node_reads_goes_with_it():
+    """The batch is free, so the shape is not known as a whole; the channels in it are, and they shrink."""
+    held = {"one": np.array([1]), "batch": np.array([-1]), "space": np.array([4, 4])}
+    middle = [
+        node("Shape", "x", "s"),
+        node("Gather", "s one", "c"),
+        node("Concat", "batch c space", "t", axis=0),
+        node("Reshape", "x t", "y"),
+    ]
+    result = proven(two_convolutions(middle, held, name="y"))
+    assert result.channels_removed == 2
+
+
 # What cannot go
 
 
