@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from compress.version import __version__
 
 __all__ = ["__version__", "check", "export", "profile", "prune", "quantize", "rewrite", "run"]
 

@@ -40,7 +40,7 @@ def measure(path: Path, folder: Path) -> dict[str, object]:
     except CompressError as error:
         return row | {"latency": {"error": str(error).replace(f"{path.parent}/", "").replace(f"{folder}/", "")}}
     ratio = rewritten.ratio
-    times = {"before_us": before.minimum_us, "after_us": rewritten.minimum_us}
+    times = {"before_us": before.minimum, "after_us": rewritten.minimum}
     return row | {"latency": {"ratio": ratio.ratio, "low": ratio.low, "high": ratio.high, **times}}
 
 

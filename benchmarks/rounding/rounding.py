@@ -74,7 +74,7 @@ def measured(model: ModelProto) -> dict[str, object]:
         }
     return {
         "file_bytes": model.ByteSize(),
-        "p50_us": round(original.p50_us, 1),
+        "p50_us": round(original.p50, 1),
         "load_average": original.machine["load_average"],
         "against_the_original": rows,
     }

@@ -9,6 +9,7 @@ import typer
 
 from compress import __version__
 from compress.cli.check import check
+from compress.cli.devices import devices
 from compress.cli.explain import explain
 from compress.cli.export import export
 from compress.cli.methods import methods
@@ -52,6 +53,8 @@ def _root(
 _COMMANDS = (run, train, prune, export, rewrite, explain, quantize, pack, unpack, profile, check, report, methods)
 for command in _COMMANDS:
     app.command()(command)
+    if command is profile:
+        app.add_typer(devices)
 
 
 def main() -> NoReturn:

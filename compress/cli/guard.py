@@ -15,7 +15,7 @@ from typing import NoReturn
 from compress.cli.app import main
 from compress.errors import MachineError, ModelFileError
 
-_READERS = {"check", "explain", "pack", "profile", "quantize", "rewrite", "unpack"}
+_READERS = {"check", "devices", "explain", "pack", "profile", "quantize", "rewrite", "unpack"}
 # Signals that ask a process to end. An interrupt reaches the whole group by itself.
 _PASSED_ON = ("SIGTERM", "SIGHUP")
 _MEMORY_SHARE = 0.75  # of the machine's

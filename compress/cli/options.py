@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,11 @@ RoundTo = Annotated[
 Target = Annotated[
     str | None, typer.Option(help="With --round-to auto: x86 or arm, without measuring. Default: this machine.")
 ]
+
+
+def tell_on_stderr(text: str) -> None:
+    """Tells the user a line that is no result."""
+    sys.stderr.write(text + "\n")
 
 
 def knobs(options: Sequence[str]) -> dict[str, Any]:

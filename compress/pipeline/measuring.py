@@ -1,4 +1,4 @@
-"""Latencies for the rewriter: it decides by them how to round, and does not know how they are taken."""
+"""Costs for the rewriter: it decides by them how to round, and does not know how they are taken."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from onnx import ModelProto
 
 from compress.onnx_io.file import write_model
 from compress.profiling import profile
-from compress.profiling.statistics import paired_ratio
+from compress.profiling.compare import ratio_of
 from compress.recipe import ProfileSettings
 from compress.rewrite.rounding import Latencies, Measure
 
@@ -29,9 +28,8 @@ def latencies(settings: ProfileSettings) -> Measure:
             for model, path in zip(models, paths, strict=True):
                 write_model(model, path)
             reports = profile(paths, settings)
-        minima = [np.array(report.block_minima_us) for report in reports]
-        best = min(minima, key=lambda times: float(np.median(times / minima[0])))
+        best = min(reports, key=lambda report: ratio_of(report, reports[0]).ratio)
         architecture = reports[0].machine.get("architecture", "unknown")
-        return Latencies(f"{settings.device} ({architecture})", [paired_ratio(times, best) for times in minima])
+        return Latencies(f"{reports[0].device} ({architecture})", [ratio_of(report, best) for report in reports])
 
     return measure

@@ -12,7 +12,7 @@ from compress.options import build
 from compress.pipeline.context import RunContext
 from compress.pipeline.deploying import budget_path
 from compress.pipeline.learning import needs_initial, network_spec
-from compress.profiling.device import open_device
+from compress.profiling.resolve import resolve
 from compress.prune.driver import method_of
 from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
@@ -59,7 +59,7 @@ def preflight(context: RunContext, *, training: bool) -> None:
     distill = recipe.retrain.distill
     if distill is not None and distill.checkpoint is not None:
         context.find(distill.checkpoint, "teacher's checkpoint")
-    open_device(recipe.profile.device)
+    resolve(recipe.profile.device)
     budget = budget_path(context)
     if budget is not None:
         load_budget(budget)

@@ -138,13 +138,17 @@ def _latency(context: RunContext) -> list[dict[str, Any]]:
             {
                 "model": row["name"],
                 "device": row["device"],
-                "p50_ms": row["p50_us"] / 1000,
-                "p90_ms": row["p90_us"] / 1000,
+                "kind": row["kind"],
+                **(
+                    {"instructions": row["minimum"]}
+                    if row["unit"] == "instructions"
+                    else {"p50_ms": row["p50"] / 1000, "p90_ms": row["p90"] / 1000}
+                ),
                 "load_ms": row["load_ms"],
                 "peak_rss_bytes": row["peak_rss_bytes"],
                 "file_bytes": row["file_bytes"],
                 "operators": [
-                    {"operator": o["operator"], "node": o["node"], "microseconds": o["us"], "share": o["share"]}
+                    {"operator": o["operator"], "node": o["node"], "cost": o["cost"], "share": o["share"]}
                     for o in row["operators"]
                 ],
                 **(

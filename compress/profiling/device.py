@@ -1,23 +1,27 @@
 """What a device is: somewhere that models are measured, reached in a way of its own.
 
-A device says how the runner gets there and back; what is asked and what comes back is the same for all of them.
+A device says how the models get there and the figures back; what is asked and what comes back is the same for all of
+them.
 """
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from compress.errors import MachineError, ModelFileError
-from compress.onnx_io.session import explain_refusal
+from compress.errors import CompressError
 from compress.recipe import ProfileSettings
 from compress.registry import Registry
 
-# Self-contained: a device starts it, or pushes it and starts it there.
-RUNNER = Path(__file__).with_name("runner.py")
+# Of all figures of one measurement; the sign stands in tables.
+Unit = Literal["us", "instructions"]
+SIGNS: dict[Unit, str] = {"us": "µs", "instructions": "instructions"}
+# Whether figures were timed, counted, or only computed.
+Kind = Literal["measured", "counted", "estimated"]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,13 @@ class OperatorRow:
     Attributes:
         node: its name after the runtime's own fusions.
         operator: its type.
-        us: microseconds an inference.
-        share: of the time of all operators, 0…1.
+        cost: of an inference, in the unit of the measurement.
+        share: of the cost of all operators, 0…1.
     """
 
     node: str
     operator: str
-    us: float
+    cost: float
     share: float
 
 
@@ -42,35 +46,70 @@ class Measurement:
     """What a device measured of one model.
 
     Attributes:
-        blocks_us: [blocks][runs] microseconds an inference; blocks of all models taken in turn.
-        operators: the slowest first.
+        unit: of `blocks` and of the operators' costs.
+        kind: timed, counted or computed.
+        blocks: [blocks][runs] cost of an inference; blocks of all models taken in turn.
+        warmup: runs before the first block.
+        operators: the costliest first.
         load_ms: milliseconds to open the model in a fresh process; None where none could be started.
         runtime_rss_bytes: memory of that process before it opened the model.
         peak_rss_bytes: the most memory it ever held, one inference included.
+        arena_bytes: what the runtime's allocator took for activations in one inference; None where it does not say.
         input_shapes: input → the shape that it was fed.
         machine: architecture, processor, cores, load average …, as the device itself says.
         runtime: name and version.
+        parity: largest absolute difference of the outputs to this machine's; None where nothing was compared.
+        notes: what a reader of the figures must know besides.
     """
 
-    blocks_us: tuple[tuple[float, ...], ...]
+    unit: Unit
+    kind: Kind
+    blocks: tuple[tuple[float, ...], ...]
+    warmup: int
     operators: tuple[OperatorRow, ...]
     load_ms: float | None
     runtime_rss_bytes: int | None
     peak_rss_bytes: int | None
+    arena_bytes: int | None
     input_shapes: dict[str, list[int]]
     machine: dict[str, Any]
     runtime: str
+    parity: float | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def _silence(_: str) -> None:
+    pass
 
 
 class Device(ABC):
     """Somewhere that models are measured.
 
     Args:
-        address: what stands after the colon of the device's name in a recipe, e.g. ``pi@board`` of ``ssh:pi@board``.
+        address: what stands after the colon of the device's name, e.g. ``pi@board:22`` of ``ssh://pi@board:22``.
+        options: what `devices.toml` says of it besides; only what `OPTIONS` names.
+        tell: who is told what is done and why, in whole lines.
+
+    Raises:
+        CompressError: if an option is not one of the kind's.
     """
 
-    def __init__(self, address: str = "") -> None:
+    # Options that the kind knows: name → what it is.
+    OPTIONS: ClassVar[Mapping[str, str]] = {}
+    # Whether it is another machine: `arm` looks among those of `devices.toml`.
+    REMOTE: ClassVar[bool] = False
+
+    def __init__(self, address: str = "", options: Mapping[str, Any] | None = None, tell: Tell = _silence) -> None:
         self.address = address
+        self.options = dict(options or {})
+        self.tell = tell
+        for name in self.options:
+            if name not in self.OPTIONS:
+                raise CompressError(
+                    f"a device of this kind has no option {name!r}",
+                    allowed=", ".join(self.OPTIONS) or "none",
+                    next_step="take it out of devices.toml",
+                )
 
     @abstractmethod
     def measure(self, models: list[Path], settings: ProfileSettings) -> list[Measurement]:
@@ -88,93 +127,29 @@ class Device(ABC):
             MachineError: if the device cannot be reached or fails.
         """
 
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Returns what is known of the device, ``architecture`` at least; another machine is asked.
+
+        Raises:
+            MachineError: if it cannot be reached.
+        """
+
+    def missing(self) -> str | None:
+        """Returns what stands between the device and its first measurement, or None; nothing is contacted."""
+        return None
+
+    def set_up(self) -> None:
+        """Makes the device ready; what is ready already is left alone.
+
+        Raises:
+            MachineError: if that is not possible here, with what to do instead.
+        """
+        self.tell("nothing to set up")
+
+    def name(self) -> str:
+        """Returns what the address means, where a default stands for it."""
+        return self.address
+
 
 devices: Registry[type[Device]] = Registry("device", "compress.profiling.devices")
-
-
-def open_device(name: str) -> Device:
-    """Returns the device that a recipe names, ``kind`` or ``kind:address``.
-
-    Raises:
-        CompressError: if there is no such kind; the message lists those that there are.
-    """
-    kind, _, address = name.partition(":")
-    return devices.get(kind)(address)
-
-
-def runner_request(models: list[str], settings: ProfileSettings, loads: int = 3) -> dict[str, Any]:
-    """Returns what the runner is asked.
-
-    Args:
-        models: paths, as the device sees them.
-        settings: how to measure.
-        loads: fresh processes a model for load time and memory; 0 where the device cannot start any.
-    """
-    return {
-        "models": models,
-        "threads": settings.threads,
-        "batch_size": settings.batch_size,
-        "warmup": settings.warmup,
-        "blocks": settings.blocks,
-        "runs": settings.runs,
-        "operator_runs": settings.runs,
-        "loads": loads,
-        "seed": 0,
-    }
-
-
-def measurements(output: str, models: list[Path], device: str) -> list[Measurement]:
-    """Reads the runner's answer.
-
-    Args:
-        output: what it wrote on standard output.
-        models: the files, in the order of the request.
-        device: names it in messages.
-
-    Raises:
-        ModelFileError: if the runner could not open, feed or run a model.
-        MachineError: if the output is not an answer.
-    """
-    try:
-        answer = json.loads(output.splitlines()[-1])
-        if "error" in answer:
-            raise _refusal(answer["error"], models)
-        shared = {"machine": dict(answer["machine"]), "runtime": str(answer["runtime"])}
-        found = [_measurement(entry, shared) for entry in answer["models"]]
-    except (LookupError, TypeError, ValueError) as error:
-        raise MachineError(
-            f"device {device!r}: the runner's answer cannot be read ({type(error).__name__}: {error})",
-            next_step="check that the device's Python starts without printing anything",
-        ) from error
-    if len(found) != len(models):
-        raise MachineError(
-            f"device {device!r}: {len(found)} models measured", allowed=len(models), next_step="run it again"
-        )
-    return found
-
-
-def _measurement(entry: dict[str, Any], shared: dict[str, Any]) -> Measurement:
-    return Measurement(
-        blocks_us=tuple(tuple(float(time) for time in block) for block in entry["blocks_us"]),
-        operators=tuple(OperatorRow(**row) for row in entry["operators"]),
-        load_ms=entry["load_ms"],
-        runtime_rss_bytes=entry["runtime_rss_bytes"],
-        peak_rss_bytes=entry["peak_rss_bytes"],
-        input_shapes=entry["input_shapes"],
-        **shared,
-    )
-
-
-def _refusal(record: dict[str, Any], models: list[Path]) -> ModelFileError:
-    model = models[record["position"]]
-    reason, next_step = explain_refusal(record["reason"], "the device's onnxruntime")
-    if record["stage"] == "inputs":
-        return ModelFileError(
-            f"model {model} cannot be fed: {reason}",
-            next_step="set batch_size = 1 in [profile], or export it with a free batch axis and numbers as inputs",
-        )
-    if record["stage"] == "run":
-        return ModelFileError(
-            f"model {model} fails when it runs: {reason}", next_step="check which input shapes it really takes"
-        )
-    return ModelFileError(f"model {model} is refused by ONNX Runtime: {reason}", next_step=next_step)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from compress.errors import ModelFileError
-from compress.profiling.device import OperatorRow
+from compress.profiling.device import Kind, OperatorRow, Unit
 from compress.profiling.statistics import Ratio
 
 
@@ -20,56 +20,68 @@ class ProfileReport:
         model: path, as it was given.
         model_sha256: of the file's bytes.
         file_bytes: of the file and its external data.
-        device: as the recipe names it.
+        device: kind and address in full, or the name in `devices.toml`; ``arm`` never: it is told what that was.
+        kind: whether the figures were timed, counted or only computed.
+        unit: of every figure that names none.
         machine: architecture, processor, cores, load average …, as the device itself says.
         runtime: name and version.
+        product: name and version of what measured.
         threads: within an operator.
         batch_size: of a run.
         input_shapes: input → the shape that it was fed.
         warmup: runs before the first block.
         blocks: rounds in which each model had its turn.
         runs: of a block.
-        p50_us: median microseconds a run; p90_us and p99_us likewise. The tail is the machine's, not the model's.
-        p90_us: see there.
-        p99_us: see there.
-        minimum_us: the least time of any run.
-        block_minima_us: [blocks] the least time of each block.
-        ratio: latency over that of `compared_to`; None for the model that the others are compared to.
+        p50: median cost of a run; p90 and p99 likewise. The tail is the machine's, not the model's.
+        p90: see there.
+        p99: see there.
+        minimum: the least cost of any run.
+        block_minima: [blocks] the least cost of each block.
+        ratio: cost over that of `compared_to`; None for the model that the others are compared to.
         compared_to: SHA-256 of that model.
         load_ms: milliseconds to open the model in a fresh process.
         runtime_rss_bytes: memory of that process before it opened the model.
         peak_rss_bytes: the most memory it ever held, one inference included.
-        operators: one row an operator, the slowest first.
+        arena_bytes: what the runtime's allocator took for activations in one inference.
+        parity: largest absolute difference of the outputs to this machine's; None where nothing was compared.
+        operators: one row an operator, the costliest first.
+        notes: what a reader of the figures must know besides.
     """
 
     model: str
     model_sha256: str
     file_bytes: int
     device: str
+    kind: Kind
+    unit: Unit
     machine: dict[str, Any]
     runtime: str
+    product: str
     threads: int
     batch_size: int
     input_shapes: dict[str, list[int]]
     warmup: int
     blocks: int
     runs: int
-    p50_us: float
-    p90_us: float
-    p99_us: float
-    minimum_us: float
-    block_minima_us: tuple[float, ...]
+    p50: float
+    p90: float
+    p99: float
+    minimum: float
+    block_minima: tuple[float, ...]
     ratio: Ratio | None
     compared_to: str | None
     load_ms: float | None
     runtime_rss_bytes: int | None
     peak_rss_bytes: int | None
+    arena_bytes: int | None
+    parity: float | None
     operators: tuple[OperatorRow, ...]
+    notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as a JSON value."""
         plain = asdict(self)
-        return plain | {"block_minima_us": list(self.block_minima_us), "operators": list(plain["operators"])}
+        return plain | {name: list(plain[name]) for name in ("block_minima", "operators", "notes")}
 
     @staticmethod
     def from_dict(value: Any) -> ProfileReport:

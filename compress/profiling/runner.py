@@ -50,13 +50,17 @@ class ModelFailureError(Exception):
         self.record = {"model": model, "stage": stage, "reason": str(reason)}
 
 
-def open_session(model: str, threads: int, profile_prefix: str | None = None) -> Any:
+def open_session(
+    model: str, threads: int, profile_prefix: str | None = None, entries: dict[str, str] | None = None
+) -> Any:
     """Opens a model as the product does everywhere: CPU, all optimizations, no spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in (entries or {}).items():
+        options.add_session_config_entry(key, value)
     if profile_prefix:
         options.enable_profiling = True
         options.profile_file_prefix = profile_prefix
@@ -114,7 +118,7 @@ def run_block(model: str, session: Any, feed: dict[str, Any], runs: int) -> list
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """Answers a request; see `compress.profiling.device.runner_request` for its keys."""
+    """Answers a request; see `compress.profiling.python_runner.runner_request` for its keys."""
     models, threads = request["models"], request["threads"]
     sessions = [open_session(model, threads) for model in models]
     feeds = [make_feed(m, s, request["batch_size"], request["seed"]) for m, s in zip(models, sessions, strict=True)]
@@ -133,8 +137,13 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         answer["blocks_us"] = [[round(value, 3) for value in block] for block in blocks]
         answer["operators"] = operator_rows(model, feed, threads, request["operator_runs"])
         answer.update(load_figures(model, request))
+        answer["arena_bytes"] = arena_bytes(model, request) if request["loads"] else None
         answers.append(answer)
-    return {"models": answers, "machine": machine_facts(), "runtime": "onnxruntime " + onnxruntime.__version__}
+    return {
+        "models": answers,
+        "warmup": max(1, request["warmup"]),
+        **facts(request),
+    }
 
 
 def operator_rows(model: str, feed: dict[str, Any], threads: int, runs: int) -> list[dict[str, Any]]:
@@ -191,17 +200,69 @@ def load_figures(model: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def load_in_fresh_process(model: str, request: dict[str, Any]) -> dict[str, Any]:
     """Returns the figures of one fresh process."""
+    return fresh_process(model, request, "load")[0]
+
+
+def fresh_process(model: str, request: dict[str, Any], action: str) -> tuple[dict[str, Any], str]:
+    """Returns the answer of one fresh process about one model, and what it wrote on standard error."""
     safe_path = ["-P"] if getattr(sys.flags, "safe_path", False) else []
-    inner = dict(request, action="load", models=[model])
+    inner = dict(request, action=action, models=[model])
     command = [sys.executable, *safe_path, __file__, json.dumps(inner)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if result.returncode != 0:
         last = "".join(result.stderr.splitlines()[-1:])
         raise ModelFailureError(model, "load", f"a fresh process ended with {result.returncode} {last}")
     answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     if "error" in answer:
         raise ModelFailureError(model, answer["error"]["stage"], answer["error"]["reason"])
-    return answer
+    return answer, result.stderr
+
+
+def arena_bytes(model: str, request: dict[str, Any]) -> int | None:
+    """Returns what the runtime's allocator took for activations in one inference; None if it does not say.
+
+    The allocator tells of each extension in its log, and of nothing in any other way.
+    """
+    log = fresh_process(model, request, "arena")[1]
+    grown = re.findall(r"Extended allocation by (\d+) bytes", log)
+    return sum(map(int, grown)) if grown else None
+
+
+def watch_arena(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs one model once with an allocator that takes no more than it is asked for, weights aside, and logs it."""
+    (model,) = request["models"]
+    onnxruntime.set_default_logger_severity(1)
+    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    exact = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1, "initial_chunk_size_bytes": 256, "max_mem": 0})
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", *kinds), exact)
+    entries = {"session.use_env_allocators": "1", "session.use_device_allocator_for_initializers": "1"}
+    session = open_session(model, request["threads"], entries=entries)
+    run_block(model, session, make_feed(model, session, request["batch_size"], request["seed"]), 1)
+    return {}
+
+
+def reference(request: dict[str, Any]) -> dict[str, Any]:
+    """Writes what each model is fed and what comes out, for a device that is to be compared → .npz files.
+
+    An archive holds names, ``feed0`` … and ``output0`` …; an output that is no array of numbers is left out.
+    """
+    for model, target in zip(request["models"], request["targets"], strict=True):
+        session = open_session(model, request["threads"])
+        feed = make_feed(model, session, request["batch_size"], request["seed"])
+        try:
+            outputs = session.run(None, feed)
+        except Exception as error:
+            raise ModelFailureError(model, "run", error) from error
+        numbers = {o.name: v for o, v in zip(session.get_outputs(), outputs, strict=True) if is_numbers(v)}
+        arrays = {f"feed{i}": array for i, array in enumerate(feed.values())}
+        arrays.update({f"output{i}": array for i, array in enumerate(numbers.values())})
+        np.savez(target, feed_names=list(feed), output_names=np.array(list(numbers), str), **arrays)
+    return {}
+
+
+def is_numbers(value: Any) -> bool:
+    """Tells whether an output is an array of numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
 def load(request: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +289,11 @@ def memory_bytes(key: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def facts(_: dict[str, Any]) -> dict[str, Any]:
+    """Returns what there is to know without a model."""
+    return {"machine": machine_facts(), "runtime": "onnxruntime " + onnxruntime.__version__}
+
+
 def machine_facts() -> dict[str, Any]:
     """Returns what a reader needs to know of the machine."""
     facts: dict[str, Any] = {
@@ -246,11 +312,20 @@ def machine_facts() -> dict[str, Any]:
     return facts
 
 
+ACTIONS = {
+    "measure": measure,
+    "load": load,
+    "arena": watch_arena,
+    "reference": reference,
+    "facts": facts,
+}
+
+
 def main() -> None:
     """Answers one request."""
     request = json.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
     try:
-        answer = load(request) if request.get("action") == "load" else measure(request)
+        answer = ACTIONS[request.get("action", "measure")](request)
     except ModelFailureError as failure:
         answer = {"error": dict(failure.record, position=request["models"].index(failure.record["model"]))}
     sys.stdout.write(json.dumps(answer) + "\n")

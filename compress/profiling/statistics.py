@@ -12,20 +12,24 @@ from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["faster", "slower", "no difference measured"]
+Verdict = Literal["faster", "slower", "fewer instructions", "more instructions", "no difference measured", "a bound"]
 
 # With five pairs or fewer not even the range of all ratios holds the median in 95 of 100 cases: 1 - 2^(1 - n).
 FEWEST_PAIRS = 6
 _RESAMPLES = 4000
+# Counts of the same file in two processes agree within this share (benchmarks/profiling/repeatability.json).
+COUNT_NOISE = 0.001
+# By so much did times of one file differ within an hour on one machine, with nothing else changed.
+DRIFT = 0.07
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Latency of a model over the latency of another.
+    """Cost of a model over the cost of another.
 
     Attributes:
-        ratio: < 1 is faster than the other.
-        low: lower end of the 95 % interval.
+        ratio: < 1 is less than the other.
+        low: lower end of the interval: 95 % for times, the known error otherwise.
         high: upper end.
         verdict: what the interval allows to say.
     """
@@ -65,6 +69,28 @@ def paired_ratio(minima: np.ndarray, other_minima: np.ndarray, seed: int = 0) ->
     chosen = np.random.default_rng(seed).integers(0, ratios.size, (_RESAMPLES, ratios.size))
     low, high = (float(end) for end in np.percentile(np.median(ratios[chosen], axis=1), [2.5, 97.5]))
     return Ratio(float(np.median(ratios)), low, high, verdict(low, high))
+
+
+def counted_ratio(count: float, other: float) -> Ratio:
+    """Compares two counts of instructions: their only noise is `COUNT_NOISE`, and they are not time."""
+    ratio = count / other
+    low, high = ratio * (1 - COUNT_NOISE), ratio * (1 + COUNT_NOISE)
+    if count == other:
+        return Ratio(1.0, 1.0, 1.0, "no difference measured")
+    said: Verdict = "fewer instructions" if high < 1 else "more instructions" if low > 1 else "no difference measured"
+    return Ratio(ratio, low, high, said)
+
+
+def distant_ratio(minimum: float, other: float) -> Ratio:
+    """Compares times of two runs apart: less than `DRIFT` is nothing, whatever each of them repeats to."""
+    low, high = minimum / other * (1 - DRIFT), minimum / other * (1 + DRIFT)
+    return Ratio(minimum / other, low, high, verdict(low, high))
+
+
+def bounded_ratio(cost: float, other: float, error: float) -> Ratio:
+    """Compares two estimates, each off by a factor of up to ``1 + error`` either way; nothing is concluded."""
+    factor = 1 + error
+    return Ratio(cost / other, cost / other / factor**2, cost / other * factor**2, "a bound")
 
 
 def verdict(low: float, high: float) -> Verdict:

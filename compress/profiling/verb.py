@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,70 +10,109 @@ import numpy as np
 from compress.artifact import require_file, sha256_file
 from compress.errors import CompressError
 from compress.onnx_io.file import total_bytes
-from compress.profiling.device import Measurement, open_device
+from compress.profiling.compare import against, ratio_of
+from compress.profiling.device import Measurement, Tell
 from compress.profiling.profile_report import ProfileReport
-from compress.profiling.statistics import paired_ratio, percentiles
+from compress.profiling.resolve import resolve
+from compress.profiling.statistics import percentiles
 from compress.recipe import ProfileSettings
+from compress.version import __version__
 
 
-def profile(models: list[Path], settings: ProfileSettings) -> list[ProfileReport]:
+def profile(
+    models: list[Path],
+    settings: ProfileSettings,
+    *,
+    baseline: ProfileReport | None = None,
+    tell: Tell | None = None,
+) -> list[ProfileReport]:
     """Measures models against the first of them.
 
     Args:
         models: at least one file, `.onnx` or `.ort`; the same file may stand twice, which shows the noise.
         settings: device, threads, blocks, runs, warm-up, batch size.
+        baseline: an earlier report that the first model is compared with. If its file is still what it was, it is
+            measured again, in turn with the models, and its report comes first.
+        tell: who is told which device was chosen and why, and what it does.
 
     Returns:
         One report a model, in order; each but the first has a ratio to the first.
 
     Raises:
-        CompressError: if there is no model, or no such device.
+        CompressError: if there is no model, no such device, or the baseline is of another one.
         ModelFileError: if a file is missing or damaged, or the device's runtime cannot open, feed or run it.
         MachineError: if the device fails.
     """
     if not models:
         raise CompressError("nothing to profile", next_step="name at least one ONNX file")
-    device = open_device(settings.device)
-    sizes = [_file_bytes(model) for model in models]
-    hashes = [sha256_file(model) for model in models]
-    measured = device.measure(models, settings)
-    first = _minima(measured[0])
-    reports = []
-    for position, (model, measurement) in enumerate(zip(models, measured, strict=True)):
-        minima = _minima(measurement)
-        p50, p90, p99 = percentiles(np.array(measurement.blocks_us))
-        reports.append(
-            ProfileReport(
-                model=str(model),
-                model_sha256=hashes[position],
-                file_bytes=sizes[position],
-                device=settings.device,
-                machine=measurement.machine,
-                runtime=measurement.runtime,
-                threads=settings.threads,
-                batch_size=settings.batch_size,
-                input_shapes=measurement.input_shapes,
-                warmup=settings.warmup,
-                blocks=settings.blocks,
-                runs=settings.runs,
-                p50_us=p50,
-                p90_us=p90,
-                p99_us=p99,
-                minimum_us=float(minima.min()),
-                block_minima_us=tuple(minima.tolist()),
-                ratio=paired_ratio(minima, first) if position else None,
-                compared_to=hashes[0] if position else None,
-                load_ms=measurement.load_ms,
-                runtime_rss_bytes=measurement.runtime_rss_bytes,
-                peak_rss_bytes=measurement.peak_rss_bytes,
-                operators=measurement.operators,
-            )
-        )
-    return reports
+    resolved = resolve(settings.device, tell)
+    if tell and resolved.reason:
+        tell(f"device {settings.device!r} is {resolved.name}: {resolved.reason}")
+    again = baseline is not None and _unchanged(baseline)
+    if baseline is not None and again:
+        models = [Path(baseline.model), *models]
+    files = [(model, sha256_file(require_file(model, "model")), _file_bytes(model)) for model in models]
+    measured = resolved.device.measure(models, settings)
+    notes = (resolved.reason,) if resolved.reason else ()
+    reports = [
+        _report(*file, resolved.name, measurement, settings, notes)
+        for file, measurement in zip(files, measured, strict=True)
+    ]
+    if baseline is not None and not again:
+        return [against(report, baseline) for report in reports]
+    first = reports[0]
+    compared = [replace(r, ratio=ratio_of(r, first), compared_to=first.model_sha256) for r in reports[1:]]
+    return [first, *compared]
 
 
-def _minima(measurement: Measurement) -> np.ndarray:
-    return np.array([min(block) for block in measurement.blocks_us])
+def _report(
+    model: Path,
+    sha256: str,
+    file_bytes: int,
+    device: str,
+    measured: Measurement,
+    settings: ProfileSettings,
+    notes: tuple[str, ...],
+) -> ProfileReport:
+    minima = np.array([min(block) for block in measured.blocks])
+    p50, p90, p99 = percentiles(np.array(measured.blocks))
+    return ProfileReport(
+        model=str(model),
+        model_sha256=sha256,
+        file_bytes=file_bytes,
+        device=device,
+        kind=measured.kind,
+        unit=measured.unit,
+        machine=measured.machine,
+        runtime=measured.runtime,
+        product=f"compress {__version__}",
+        threads=settings.threads,
+        batch_size=settings.batch_size,
+        input_shapes=measured.input_shapes,
+        warmup=measured.warmup,
+        blocks=len(measured.blocks),
+        runs=len(measured.blocks[0]),
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        minimum=float(minima.min()),
+        block_minima=tuple(minima.tolist()),
+        ratio=None,
+        compared_to=None,
+        load_ms=measured.load_ms,
+        runtime_rss_bytes=measured.runtime_rss_bytes,
+        peak_rss_bytes=measured.peak_rss_bytes,
+        arena_bytes=measured.arena_bytes,
+        parity=measured.parity,
+        operators=measured.operators,
+        notes=notes + measured.notes,
+    )
+
+
+def _unchanged(baseline: ProfileReport) -> bool:
+    """Tells whether the file that a report is of is still there, and timing it again would say more."""
+    path = Path(baseline.model)
+    return baseline.kind == "measured" and path.is_file() and sha256_file(path) == baseline.model_sha256
 
 
 def _file_bytes(model: Path) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.report.markdown import BLOCKED_SHOWN, figures_line, machine_value
-from compress.report.model import Latency, OperatorTime, RunFigures
+from compress.report.model import Latency, OperatorCost, RunFigures
 from compress.report.plot import draw_plots
 from compress.report.summary import device_latencies, lead, summary_rows, verdict
 from compress.report.toml_text import toml_text
@@ -20,7 +20,7 @@ class _Nodes:
     """The slowest nodes of one model."""
 
     model: Latency
-    rows: tuple[OperatorTime, ...]
+    rows: tuple[OperatorCost, ...]
     left_out: int
 
 
@@ -61,7 +61,7 @@ def html_report(run: RunFigures) -> str:
 def _slowest_nodes(run: RunFigures) -> list[_Nodes]:
     models = [row.after or row.before for row in device_latencies(run)]
     return [
-        _Nodes(model, tuple(sorted(model.operators, key=lambda row: -row.microseconds)[:_NODES_SHOWN]), more)
+        _Nodes(model, tuple(sorted(model.operators, key=lambda row: -row.cost)[:_NODES_SHOWN]), more)
         for model in models
         if model and model.operators
         for more in [max(len(model.operators) - _NODES_SHOWN, 0)]

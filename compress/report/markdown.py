@@ -70,8 +70,11 @@ def _latency_table(run: RunFigures) -> str:
     rows = []
     for entry in run.latency:
         interval = f"{show(entry.ratio_low)}–{show(entry.ratio_high)}" if entry.ratio_low is not None else "–"
-        figures, costs = [entry.p50_ms, entry.p90_ms, entry.ratio], [entry.load_ms, entry.peak_rss_bytes]
-        rows.append([entry.model, entry.device, *map(show, figures), interval, entry.verdict or "–", *map(show, costs)])
+        figures, costs = [entry.p90_ms, entry.ratio], [entry.load_ms, entry.peak_rss_bytes]
+        first = f"{show(entry.instructions)} instructions" if entry.kind == "counted" else show(entry.p50_ms)
+        rows.append(
+            [entry.model, entry.device, first, *map(show, figures), interval, entry.verdict or "–", *map(show, costs)]
+        )
     return _table(head, rows)
 
 

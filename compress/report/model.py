@@ -119,12 +119,12 @@ class Training(Figures):
     history: tuple[Epoch, ...] = ()
 
 
-class OperatorTime(Figures):
-    """Time of one node of the graph."""
+class OperatorCost(Figures):
+    """What one node of the graph costs, in the unit of its device."""
 
     operator: str
     node: str = ""
-    microseconds: Amount
+    cost: Amount
     share: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(None, description="of the model's, 0…1")
 
 
@@ -133,6 +133,10 @@ class Latency(Figures):
 
     model: str
     device: str = "host"
+    kind: Literal["measured", "counted", "estimated"] = Field(
+        "measured", description="counted: in instructions, `instructions` and the operators' costs; else in time"
+    )
+    instructions: Amount | None = Field(None, description="of one inference, where they are what was counted")
     p50_ms: Amount | None = None
     p90_ms: Amount | None = None
     ratio: Amount | None = Field(None, description="to the baseline on the same device, paired")
@@ -142,7 +146,7 @@ class Latency(Figures):
     load_ms: Amount | None = None
     peak_rss_bytes: Count | None = None
     file_bytes: Count | None = None
-    operators: tuple[OperatorTime, ...] = ()
+    operators: tuple[OperatorCost, ...] = ()
 
 
 class BudgetRow(Figures):

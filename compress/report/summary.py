@@ -106,7 +106,12 @@ def speed_words(row: DeviceLatency) -> str:
         return ""
     if after.ratio_low is not None and after.ratio_high is not None and after.ratio_low <= 1 <= after.ratio_high:
         return f"no measurable change of latency on {row.device}"
-    return f"{times(after.ratio, 'faster', 'slower', 'as fast')} on {row.device}"
+    words = {
+        "measured": ("faster", "slower", "as fast"),
+        "counted": ("fewer instructions", "more instructions", "as many instructions"),
+        "estimated": ("faster by estimate", "slower by estimate", "as fast by estimate"),
+    }
+    return f"{times(after.ratio, *words[after.kind])} on {row.device}"
 
 
 def summary_rows(run: RunFigures) -> list[SummaryRow]:
@@ -145,12 +150,9 @@ def summary_rows(run: RunFigures) -> list[SummaryRow]:
 
 def _latency_row(latency: DeviceLatency, limit: BudgetRow | None) -> SummaryRow:
     before, after = latency.before, latency.after
-    row = SummaryRow(
-        f"Latency, {latency.device}",
-        "ms",
-        show(before.p50_ms if before else None),
-        show(after.p50_ms if after else None),
-    )
+    kind = (after or before or Latency(model="")).kind
+    name, unit = {"measured": ("Latency", "ms"), "counted": ("Instructions", "M"), "estimated": ("Bound", "ms")}[kind]
+    row = SummaryRow(f"{name}, {latency.device}", unit, show(_cost(before)), show(_cost(after)))
     if after and after.ratio is not None:
         change = f"{show(after.ratio, 3)}×"
         if after.ratio_low is not None and after.ratio_high is not None:
@@ -158,13 +160,21 @@ def _latency_row(latency: DeviceLatency, limit: BudgetRow | None) -> SummaryRow:
         row = replace(row, change=change)
     if limit is None:
         return row
-    # The limit is on the ratio: the times in milliseconds stay what was measured.
+    # The limit is on the ratio: the figures themselves stay what was measured.
     judged = _judge(row, limit, "≤")
     outcome: Outcome = "pass" if limit.passed else "fail"
     note = limit.note or ""
     if isinstance(limit.measured, int | float) and after and limit.measured not in (after.ratio, after.ratio_high):
         note = f"judged at {show(limit.measured)}×{'; ' + note if note else ''}"
     return replace(row, limit=f"{judged.limit}×", outcome=outcome, note=note)
+
+
+def _cost(model: Latency | None) -> float | None:
+    if model is None:
+        return None
+    if model.kind == "counted":
+        return None if model.instructions is None else model.instructions / 1e6
+    return model.p50_ms
 
 
 def _judge(row: SummaryRow, limit: BudgetRow | None, sign: str) -> SummaryRow:

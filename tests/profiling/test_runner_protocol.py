@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError, MachineError, ModelFileError
 from compress.profiling import Device, Measurement, ProfileReport, devices, profile
-from compress.profiling.device import RUNNER, measurements, open_device, runner_request
+from compress.profiling.python_runner import RUNNER, measurements, runner_request
+from compress.profiling.resolve import resolve
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
 
@@ -56,8 +57,8 @@ def test_a_report_a_model_in_order(reports):
         assert report.runtime.startswith("onnxruntime ")
         assert report.machine["architecture"]
         assert report.input_shapes == {"x": [1, 3, 8, 8]}
-        assert len(report.block_minima_us) == QUICK.blocks
-        assert 0 < report.minimum_us <= report.p50_us <= report.p90_us <= report.p99_us
+        assert len(report.block_minima) == QUICK.blocks
+        assert 0 < report.minimum <= report.p50 <= report.p90 <= report.p99
         assert report.load_ms > 0
         assert 0 < report.runtime_rss_bytes < report.peak_rss_bytes
 
@@ -67,7 +68,7 @@ def test_only_the_first_has_no_ratio(reports):
     assert first.ratio is None
     assert first.compared_to is None
     assert second.compared_to == first.model_sha256
-    paired = np.array(second.block_minima_us) / np.array(first.block_minima_us)
+    paired = np.array(second.block_minima) / np.array(first.block_minima)
     assert second.ratio.ratio == pytest.approx(np.median(paired))
     assert second.ratio.low <= second.ratio.ratio <= second.ratio.high
 
@@ -76,7 +77,7 @@ def test_operator_rows_name_what_ran(reports):
     for report in reports:
         assert sum(row.share for row in report.operators) == pytest.approx(1, abs=1e-4)
         assert "Conv" in {row.operator for row in report.operators}
-        assert [row.us for row in report.operators] == sorted((row.us for row in report.operators), reverse=True)
+        assert [row.cost for row in report.operators] == sorted((row.cost for row in report.operators), reverse=True)
 
 
 def test_a_report_survives_json(reports):
@@ -84,7 +85,7 @@ def test_a_report_survives_json(reports):
         assert ProfileReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
-@pytest.mark.parametrize("damage", [{"p50_us": "fast"}, {"operators": [{"node": 1}]}, {"ratio": {"ratio": 1.0}}])
+@pytest.mark.parametrize("damage", [{"p50": "fast"}, {"operators": [{"node": 1}]}, {"ratio": {"ratio": 1.0}}])
 def test_a_damaged_report_is_refused(reports, damage):
     with pytest.raises(ModelFileError, match=next(iter(damage))) as error:
         ProfileReport.from_dict(reports[0].to_dict() | damage)
@@ -110,7 +111,7 @@ def test_an_unknown_device_lists_the_known(tmp_path):
 
 def test_the_host_takes_no_address():
     with pytest.raises(CompressError, match="takes no address"):
-        open_device("host:me")
+        resolve("host:me")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,14 @@ def test_a_python_that_cannot_start_is_a_device_error(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "output",
-    ["", "Segmentation fault", "[]", "{}", '{"machine": {}, "runtime": "r", "models": [{}]}', '{"error": {}}'],
+    [
+        "",
+        "Segmentation fault",
+        "[]",
+        "{}",
+        '{"machine": {}, "runtime": "r", "warmup": 1, "models": [{}]}',
+        '{"error": {}}',
+    ],
 )
 def test_an_answer_that_is_none_is_a_device_error(output):
     with pytest.raises(MachineError, match="answer cannot be read") as error:
@@ -181,11 +189,11 @@ def test_an_answer_that_is_none_is_a_device_error(output):
 
 def test_an_answer_for_too_few_models_is_a_device_error():
     with pytest.raises(MachineError, match="0 models measured"):
-        measurements('{"machine": {}, "runtime": "r", "models": []}', [Path("a.onnx")], "d")
+        measurements('{"machine": {}, "runtime": "r", "warmup": 1, "models": []}', [Path("a.onnx")], "d")
 
 
 def test_noise_before_the_answer_is_ignored(tmp_path):
-    assert measurements('hello\n{"machine": {}, "runtime": "r", "models": []}\n', [], "d") == []
+    assert measurements('hello\n{"machine": {}, "runtime": "r", "warmup": 1, "models": []}\n', [], "d") == []
 
 
 def test_the_runner_imports_nothing_of_the_product():
@@ -227,7 +235,7 @@ def test_the_runner_works_alone_in_a_folder(tmp_path):
     (measured,) = measurements(result.stdout, [model], "d")
     assert measured.load_ms is None
     assert measured.peak_rss_bytes is None
-    assert [len(block) for block in measured.blocks_us] == [QUICK.runs]
+    assert [len(block) for block in measured.blocks] == [QUICK.runs]
 
 
 @pytest.mark.parametrize("name", devices.names())
@@ -248,25 +256,29 @@ class Recorded(Device):
             "runtime_rss_bytes": None,
             "peak_rss_bytes": None,
             "input_shapes": {},
+            "arena_bytes": None,
+            "unit": "us",
+            "kind": "measured",
+            "warmup": 1,
             "machine": {},
             "runtime": "r 1",
         }
         base = tuple((100.0 + block, 500.0) for block in range(8))
-        return [Measurement(tuple((a * f, b) for a, b in base), **common) for f in (1.0, 0.5, 2.0, 1.0)]
+        return [Measurement(blocks=tuple((a * f, b) for a, b in base), **common) for f in (1.0, 0.5, 2.0, 1.0)]
 
 
 def test_figures_by_hand(tmp_path, monkeypatch):
     monkeypatch.setitem(devices._entries, "recorded", Recorded)
     model = save(tmp_path / "m.onnx")
     reports = profile([model] * 4, QUICK.model_copy(update={"device": "recorded:x"}))
-    assert [report.minimum_us for report in reports] == [100, 50, 200, 100]
+    assert [report.minimum for report in reports] == [100, 50, 200, 100]
     assert [report.ratio and report.ratio.ratio for report in reports] == [None, 0.5, 2.0, 1.0]
     assert [report.ratio and report.ratio.verdict for report in reports[1:]] == [
         "faster",
         "slower",
         "no difference measured",
     ]
-    assert reports[0].p50_us == (107 + 500) / 2
+    assert reports[0].p50 == (107 + 500) / 2
 
 
 def test_one_interruption_is_not_the_operators():

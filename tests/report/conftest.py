@@ -43,12 +43,12 @@ def run_figures(layers=19):
     def operators(scale, quantized):
         rows = []
         for index, name in enumerate(names):
-            microseconds = round(scale * draw.uniform(40, 110), 1)
-            rows.append({"operator": "Conv", "node": f"/{name}/Conv", "microseconds": microseconds, "share": 0.04})
-            rows.append({"operator": "Relu", "node": f"/relu_{index}/Relu", "microseconds": round(scale * 9.0, 1)})
-        rows += [{"operator": kind, "node": f"/{kind}", "microseconds": 6.5} for kind in ("Gemm", "ReduceMean", "Add")]
+            cost = round(scale * draw.uniform(40, 110), 1)
+            rows.append({"operator": "Conv", "node": f"/{name}/Conv", "cost": cost, "share": 0.04})
+            rows.append({"operator": "Relu", "node": f"/relu_{index}/Relu", "cost": round(scale * 9.0, 1)})
+        rows += [{"operator": kind, "node": f"/{kind}", "cost": 6.5} for kind in ("Gemm", "ReduceMean", "Add")]
         if quantized:
-            rows += [{"operator": "QuantizeLinear", "node": "/q", "microseconds": 31.0}]
+            rows += [{"operator": "QuantizeLinear", "node": "/q", "cost": 31.0}]
         return rows
 
     return {

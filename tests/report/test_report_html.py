@@ -183,7 +183,7 @@ def test_degenerate_figures_are_drawn():
             "phases": [{"layer": "a", "filters": 2, "mean": 0.0, "random": 0.0, "counts": [2], "random_counts": [2.0]}],
             "training": [{"stage": "t", "history": [{"epoch": 1, "loss": 0.0, "learning_rate": 0.0}]}],
             "latency": [
-                {"model": "m", "operators": [{"operator": "Conv", "microseconds": 0.0}]},
+                {"model": "m", "operators": [{"operator": "Conv", "cost": 0.0}]},
                 {"model": "n", "ratio": 0.0},
             ],
             "sizes": {"before": {"macs": 1}, "after": {"macs": 900}},

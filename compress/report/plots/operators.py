@@ -1,4 +1,4 @@
-"""Time by kind of operator, before and after; one panel a device."""
+"""Cost by kind of operator, before and after: time, or counted instructions; one panel a device."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def draw(run: RunFigures) -> Plot | None:
     return Plot(order=25, title=_title(devices[0]), panels=panels, legend=tuple(legend), caption=caption)
 
 
-def kind_times(model: Latency | None) -> dict[str, float]:
-    """Returns microseconds by kind of operator, costliest first."""
+def kind_costs(model: Latency | None) -> dict[str, float]:
+    """Returns the cost by kind of operator, costliest first: µs, or thousands of instructions."""
     times: dict[str, float] = defaultdict(float)
     for row in model.operators if model else ():
-        times[row.operator] += row.microseconds
+        times[row.operator] += row.cost / (1000 if model and model.kind == "counted" else 1)
     return dict(sorted(times.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -51,14 +51,30 @@ def _has_operators(model: Latency | None) -> bool:
 
 
 def _title(row: DeviceLatency) -> str:
-    times = kind_times(row.after if _has_operators(row.after) else row.before)
+    times = kind_costs(row.after if _has_operators(row.after) else row.before)
     kind, total = next(iter(times)), sum(times.values())
     share = fixed(100 * times[kind] / total, 0) if total else "0"
-    return f"{shorten(kind, 24)} takes {share} % of the time on {row.device}"
+    what = {"measured": "the time", "counted": "the instructions", "estimated": "the estimated time"}[_kind(row)]
+    return f"{shorten(kind, 24)} takes {share} % of {what} on {row.device}"
+
+
+def _kind(row: DeviceLatency) -> str:
+    model = row.after or row.before
+    return model.kind if model else "measured"
+
+
+def _axis(row: DeviceLatency) -> str:
+    what = {
+        "measured": ("time in one run on", "µs"),
+        "counted": ("instructions of one run on", "thousands"),
+        "estimated": ("bound of the time of one run on", "µs"),
+    }
+    words, unit = what[_kind(row)]
+    return f"{words} {row.device} ({unit})"
 
 
 def _panel(row: DeviceLatency, index: int) -> str:
-    before, after = kind_times(row.before), kind_times(row.after)
+    before, after = kind_costs(row.before), kind_costs(row.after)
     kinds = sorted({*before, *after}, key=lambda kind: (-max(before.get(kind, 0), after.get(kind, 0)), kind))
     rows = [(kind, before.get(kind), after.get(kind)) for kind in kinds[:_MOST]]
     if rest := kinds[_MOST:]:
@@ -77,7 +93,7 @@ def _panel(row: DeviceLatency, index: int) -> str:
         axes.set_xlim(0, longest * 1.25)
         axes.locator_params(axis="x", nbins=4)
         axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= longest * 1.05])
-        horizontal(axes, [shorten(kind, 20) for kind, _, _ in rows], f"time in one run on {row.device} (µs)")
+        horizontal(axes, [shorten(kind, 20) for kind, _, _ in rows], _axis(row))
 
-    alt = "; ".join(f"{kind}: {show(old)} µs before, {show(new)} µs after" for kind, old, new in rows)
+    alt = "; ".join(f"{kind}: {show(old)} before, {show(new)} after, {_axis(row)}" for kind, old, new in rows)
     return panel(f"operators{index}", 58 + (36 if both else 26) * len(rows), alt, bars)

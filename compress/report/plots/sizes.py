@@ -60,7 +60,8 @@ def _shares(run: RunFigures) -> list[_Share]:
         if entry.ratio_low is not None and entry.ratio_high is not None:
             interval = entry.ratio_low, entry.ratio_high
         limit = next((row.limit for row in run.budget if latency_device(row.name) == entry.device), None)
-        name = f"Latency, {shorten(entry.device, 11)}" + (f"\n{shorten(entry.model, 20)}" if many else "")
+        what = "Instructions" if entry.kind == "counted" else "Latency"
+        name = f"{what}, {shorten(entry.device, 11)}" + (f"\n{shorten(entry.model, 20)}" if many else "")
         shares.append(_Share(name, entry.ratio, interval, limit if isinstance(limit, int | float) else None))
     return shares
 

@@ -1,0 +1,160 @@
+"""An ARM core that is not there: onnxruntime for aarch64 under QEMU, counted in instructions."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.errors import CompressError
+from compress.profiling.device import Device, Measurement, OperatorRow, Tell, devices
+from compress.profiling.devices.host import start
+from compress.profiling.emulation import cores, packages
+from compress.profiling.emulation.place import Place, find
+from compress.profiling.emulation.qemu import Counted, count
+from compress.profiling.emulation.setup import ensure
+from compress.profiling.python_runner import read_answer, runner_request, unreadable
+from compress.profiling.runner import rows_of
+from compress.recipe import ProfileSettings
+
+_WARMUP = 1
+_RUNS = 3
+_NOTE = "instructions were counted under emulation: caches and issue rates are not in them, so they are no time"
+
+
+@devices.register("arm-emu")
+class ArmEmulated(Device):
+    """Counts the instructions of an emulated ARM core: cortex-a53, -a72 or -a76.
+
+    Counts repeat from run to run, whatever else the machine does. They are never turned into time.
+
+    Args:
+        address: the core; cortex-a53 if empty.
+        options: must be empty.
+        tell: who is told what is set up.
+
+    Raises:
+        CompressError: if there is no such core.
+    """
+
+    def __init__(self, address: str = "", options: Mapping[str, Any] | None = None, tell: Tell | None = None) -> None:
+        super().__init__(address, options, *([tell] if tell else []))
+        self.core = cores.core(address)
+
+    def name(self) -> str:
+        """See `Device.name`."""
+        return self.core.name
+
+    def missing(self) -> str | None:
+        """See `Device.missing`."""
+        return None if find() else "not set up; next: compress devices setup arm-emu, or just use it"
+
+    def set_up(self) -> None:
+        """See `Device.set_up`."""
+        ensure(self.tell)
+
+    def facts(self) -> dict[str, Any]:
+        """See `Device.facts`."""
+        place = find()
+        about: dict[str, Any] = {"architecture": "aarch64", "processor": f"{self.core.name}, emulated"}
+        if place is None:
+            system = packages.distribution()
+            return about | {"state": self.missing(), "distribution": f"{system.name} {system.codename}"}
+        damaged = place.damaged()
+        return about | {
+            "qemu": place.facts["qemu"],
+            "runtime": f"onnxruntime {place.facts['onnxruntime']}",
+            "folder": str(place.folder),
+            "state": f"damaged: {damaged}; next: compress devices setup arm-emu" if damaged else "ready",
+        }
+
+    def measure(self, models: list[Path], settings: ProfileSettings) -> list[Measurement]:
+        """See `Device.measure`; warm-up, blocks and runs do not matter to a count."""
+        if settings.threads != 1:
+            raise CompressError(
+                "the emulated ARM counts one thread", got=settings.threads, next_step="leave --threads at 1"
+            )
+        place = find() or ensure(self.tell)
+        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+            references = _references(models, settings, Path(folder))
+            jobs = [
+                [
+                    pool.submit(count, place, self.core, model, feed, warmup=_WARMUP, runs=_RUNS, operators=False),
+                    pool.submit(count, place, self.core, model, feed, warmup=0, runs=2, operators=True),
+                ]
+                for model, (feed, _) in zip(models, references, strict=True)
+            ]
+            counted = [(whole.result(), parts.result()) for whole, parts in jobs]
+        return [
+            self._measurement(place, *pair, *reference) for pair, reference in zip(counted, references, strict=True)
+        ]
+
+    def _measurement(
+        self, place: Place, whole: Counted, parts: Counted, feed: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+    ) -> Measurement:
+        parity, unequal = _parity(whole.outputs, expected)
+        rows = rows_of(json.loads(parts.events), 2) if parts.events else []
+        return Measurement(
+            unit="instructions",
+            kind="counted",
+            blocks=(whole.instructions,),
+            warmup=_WARMUP,
+            operators=tuple(OperatorRow(row["node"], row["operator"], row["us"], row["share"]) for row in rows),
+            load_ms=None,
+            runtime_rss_bytes=None,
+            peak_rss_bytes=None,
+            arena_bytes=None,
+            input_shapes={name: list(array.shape) for name, array in feed.items()},
+            machine={
+                "architecture": "aarch64",
+                "processor": f"{self.core.name}, emulated by QEMU {place.facts['qemu']} on {platform.machine()}",
+                "system": "Linux",
+                "cores": 1,
+            },
+            runtime=whole.runtime,
+            parity=parity,
+            notes=(_NOTE, *([unequal] if unequal else [])),
+        )
+
+
+def _references(
+    models: list[Path], settings: ProfileSettings, folder: Path
+) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Returns what each model is fed, and what comes out on this machine."""
+    targets = [str(folder / f"{index}.npz") for index in range(len(models))]
+    request = runner_request([str(model.resolve()) for model in models], settings, loads=0)
+    try:
+        read_answer(start({**request, "action": "reference", "targets": targets}), models)
+    except (LookupError, TypeError, ValueError) as error:
+        raise unreadable("host", error) from error
+    found = []
+    for target in targets:
+        with np.load(target, allow_pickle=False) as archive:
+            found.append(
+                (
+                    {str(name): archive[f"feed{i}"] for i, name in enumerate(archive["feed_names"])},
+                    {str(name): archive[f"output{i}"] for i, name in enumerate(archive["output_names"])},
+                )
+            )
+    return found
+
+
+def _parity(outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> tuple[float | None, str | None]:
+    """Returns the largest absolute difference, or None and why there is none."""
+    largest = 0.0
+    for name, array in expected.items():
+        other = outputs.get(name)
+        if other is None or array.shape != other.shape:
+            return None, f"output {name!r} has another shape than on this machine: nothing was compared"
+        a, b = array.astype(np.float64), other.astype(np.float64)
+        unlike = (a != b) & ~(np.isnan(a) & np.isnan(b))
+        if not np.isfinite(a[unlike]).all() or not np.isfinite(b[unlike]).all():
+            return None, f"output {name!r} holds infinities or no numbers at places where this machine's does not"
+        largest = max(largest, float(np.abs(a[unlike] - b[unlike]).max(initial=0.0)))
+    return (largest, None) if expected else (None, None)

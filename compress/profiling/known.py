@@ -1,0 +1,65 @@
+"""What `--device` understands on this machine, and in which state it is."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from compress.profiling.configured import configured
+from compress.profiling.device import Device, devices
+from compress.profiling.resolve import ARM, EMULATED, resolve
+
+
+@dataclass(frozen=True)
+class KnownDevice:
+    """One line of `compress devices list`.
+
+    Attributes:
+        name: as `--device` takes it.
+        what: what it is, in words.
+        state: ready, or what is missing; nothing is contacted for it.
+    """
+
+    name: str
+    what: str
+    state: str
+
+
+def known_devices() -> list[KnownDevice]:
+    """Returns the names of `devices.toml`, the kinds that need no address, and ``arm``.
+
+    Raises:
+        CompressError: if a `devices.toml` is not what it must be.
+    """
+    found = []
+    for entry in configured().values():
+        device = resolve(entry.name).device
+        found.append(KnownDevice(entry.name, f"{entry.at} ({entry.file})", _state(device)))
+    for kind in devices:
+        cls = devices.get(kind)
+        if not cls.REMOTE:
+            resolved = resolve(kind)
+            found.append(KnownDevice(resolved.name, _summary(cls), _state(resolved.device)))
+        else:
+            found.append(KnownDevice(f"{kind}://…", _summary(cls), "give an address"))
+    return [_arm(), *found]
+
+
+def _arm() -> KnownDevice:
+    here = platform.machine().lower()
+    boards = [name for name, entry in configured().items() if devices.get(entry.kind).REMOTE]
+    if here in ARM:
+        return KnownDevice("arm", f"host: this machine is ARM ({here})", "ready")
+    default = resolve(EMULATED)
+    if boards:
+        what = f"the first of {', '.join(boards)} that is ARM, else {default.name}"
+        return KnownDevice("arm", what, "not asked")
+    return KnownDevice("arm", f"{default.name}, as devices.toml names no board", _state(default.device))
+
+
+def _state(device: Device) -> str:
+    return device.missing() or ("not asked" if device.REMOTE else "ready")
+
+
+def _summary(cls: type[Device]) -> str:
+    return (cls.__doc__ or "").splitlines()[0].rstrip(".")

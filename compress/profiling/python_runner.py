@@ -1,0 +1,118 @@
+"""What the runner is asked, and what it answers: the same on every device that has Python and onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from compress.errors import MachineError, ModelFileError
+from compress.onnx_io.session import explain_refusal
+from compress.profiling.device import Measurement, OperatorRow
+from compress.recipe import ProfileSettings
+
+# Self-contained: a device starts it, or pushes it and starts it there.
+RUNNER = Path(__file__).with_name("runner.py")
+
+
+def runner_request(models: list[str], settings: ProfileSettings, loads: int = 3) -> dict[str, Any]:
+    """Returns what the runner is asked.
+
+    Args:
+        models: paths, as the device sees them.
+        settings: how to measure.
+        loads: fresh processes a model for load time and memory; 0 where the device cannot start any.
+    """
+    return {
+        "models": models,
+        "threads": settings.threads,
+        "batch_size": settings.batch_size,
+        "warmup": settings.warmup,
+        "blocks": settings.blocks,
+        "runs": settings.runs,
+        "operator_runs": settings.runs,
+        "loads": loads,
+        "seed": 0,
+    }
+
+
+def measurements(output: str, models: list[Path], device: str) -> list[Measurement]:
+    """Reads the runner's answer.
+
+    Args:
+        output: what it wrote on standard output.
+        models: the files, in the order of the request.
+        device: names it in messages.
+
+    Raises:
+        ModelFileError: if the runner could not open, feed or run a model.
+        MachineError: if the output is not an answer.
+    """
+    try:
+        answer = read_answer(output, models)
+        shared = {"machine": dict(answer["machine"]), "runtime": str(answer["runtime"])}
+        found = [_measurement(entry, shared, int(answer["warmup"])) for entry in answer["models"]]
+    except (LookupError, TypeError, ValueError) as error:
+        raise unreadable(device, error) from error
+    if len(found) != len(models):
+        raise MachineError(
+            f"device {device!r}: {len(found)} models measured", allowed=len(models), next_step="run it again"
+        )
+    return found
+
+
+def read_answer(output: str, models: list[Path]) -> dict[str, Any]:
+    """Reads the last line that a runner wrote.
+
+    Raises:
+        ModelFileError: if it says that a model cannot be measured.
+        LookupError, TypeError, ValueError: if it is no answer.
+    """
+    answer = json.loads(output.splitlines()[-1])
+    if "error" in answer:
+        raise _refusal(answer["error"], models)
+    if not isinstance(answer, dict):
+        raise ValueError("it is no object")
+    return answer
+
+
+def unreadable(device: str, error: Exception) -> MachineError:
+    """Returns the error of an answer that is none."""
+    return MachineError(
+        f"device {device!r}: the runner's answer cannot be read ({type(error).__name__}: {error})",
+        next_step=f"try `compress devices test {device}`, and that nothing else prints when programs start there",
+    )
+
+
+def _measurement(entry: dict[str, Any], shared: dict[str, Any], warmup: int) -> Measurement:
+    return Measurement(
+        unit="us",
+        kind="measured",
+        blocks=tuple(tuple(float(time) for time in block) for block in entry["blocks_us"]),
+        warmup=warmup,
+        operators=tuple(
+            OperatorRow(row["node"], row["operator"], float(row["us"]), float(row["share"]))
+            for row in entry["operators"]
+        ),
+        load_ms=entry["load_ms"],
+        runtime_rss_bytes=entry["runtime_rss_bytes"],
+        peak_rss_bytes=entry["peak_rss_bytes"],
+        arena_bytes=entry["arena_bytes"],
+        input_shapes=entry["input_shapes"],
+        **shared,
+    )
+
+
+def _refusal(record: dict[str, Any], models: list[Path]) -> ModelFileError:
+    model = models[record["position"]]
+    reason, next_step = explain_refusal(record["reason"], "the device's onnxruntime")
+    if record["stage"] == "inputs":
+        return ModelFileError(
+            f"model {model} cannot be fed: {reason}",
+            next_step="set batch_size = 1 in [profile], or export it with a free batch axis and numbers as inputs",
+        )
+    if record["stage"] == "run":
+        return ModelFileError(
+            f"model {model} fails when it runs: {reason}", next_step="check which input shapes it really takes"
+        )
+    return ModelFileError(f"model {model} is refused by ONNX Runtime: {reason}", next_step=next_step)
