@@ -27,6 +27,7 @@ COMMANDS = [
     "check",
     "report",
     "methods",
+    "devices",
 ]
 
 HELP = """\
@@ -53,6 +54,7 @@ Commands:
   check     Hold the models of export/ against their budgets.
   report    Write the report of a run again.
   methods   List methods of pruning and formats, and where they come from.
+  devices   Boards and emulators that models are measured on.
 """
 
 CHECKED = """\

@@ -53,8 +53,7 @@ def _root(
 _COMMANDS = (run, train, prune, export, rewrite, explain, quantize, pack, unpack, profile, check, report, methods)
 for command in _COMMANDS:
     app.command()(command)
-    if command is profile:
-        app.add_typer(devices)
+app.add_typer(devices)
 
 
 def main() -> NoReturn:
