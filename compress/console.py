@@ -95,6 +95,10 @@ class TerminalReporter:
             self._task = self._progress.add_task(name, total=1.0, text="")
             self._name, self._told = name, time.monotonic()
 
+    def note(self, text: str) -> None:
+        """Shows a line for good."""
+        self._console.print(f"{self._name:>9}  {text}")
+
     def progress(self, done: float, text: str) -> None:
         """Moves the bar."""
         if self._task is None:

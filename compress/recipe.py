@@ -228,7 +228,15 @@ class QuantizeSettings(Settings):
 class ProfileSettings(Settings):
     """How latency is measured."""
 
-    device: str = Field("host", description="where: `host`")
+    device: str = Field(
+        "host",
+        description="where: `host`, `arm` (this machine, a board, or emulated), `arm-emu:cortex-a76`, "
+        "`estimate:cortex-a72`, or a name of devices.toml",
+    )
+    also: list[str] = Field(
+        default_factory=list,
+        description="further devices for the report; one that cannot be reached or set up is left out, and that is told",
+    )
     threads: Positive = Field(1, description="of ONNX Runtime, within an operator")
     blocks: Positive = Field(20, description="alternating blocks of runs; each gives one paired ratio")
     runs: Positive = Field(10, description="runs a block")

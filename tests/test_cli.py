@@ -27,7 +27,6 @@ COMMANDS = [
     "check",
     "report",
     "methods",
-    "devices",
 ]
 
 HELP = """\

@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def progress(self, done: float, text: str) -> None:
         """Is called within a stage; `done` is a share of it, 0…1."""
 
+    def note(self, text: str) -> None:
+        """Is called with a line that the user should read."""
+
 
 class Silence:
     """A reporter that says nothing."""
@@ -32,6 +35,9 @@ class Silence:
         """Ignores it."""
 
     def progress(self, done: float, text: str) -> None:
+        """Ignores it."""
+
+    def note(self, text: str) -> None:
         """Ignores it."""
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from compress.artifact import atomic_path, read_json, sha256_file, write_json
 from compress.check import BUDGET_NAME, MODEL_NAME, CheckResult, Row, check
 from compress.check.metrics import METRICS_NAME
-from compress.errors import RecipeError
+from compress.errors import MachineError, RecipeError
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
 from compress.pipeline.measuring import latencies
 from compress.profiling import profile
+from compress.profiling.kept import FILE_NAME, device_folder
 from compress.quantize import quantize
 from compress.quantize.evaluate import onnx_accuracy
 from compress.rewrite import rewrite_file
@@ -62,14 +63,28 @@ def quantize_model(context: RunContext, _: Sequence[StageRecord]) -> dict[str, A
 
 
 def profile_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
-    """Measures latency, load time and memory, before and after → profile.json."""
+    """Measures latency, load time and memory, before and after, on each device → profile.json.
+
+    A device that is only to be shown besides and cannot be had here is left out, and that is told.
+    """
     names = ["before", "rewritten", "deploy"]
     if sha256_file(context.path("rewritten.onnx")) == sha256_file(context.path("deploy.onnx")):
         names.remove("rewritten")
-    reports = profile([context.path(f"{name}.onnx") for name in names], context.recipe.profile)
-    rows = [report.to_dict() | {"name": name} for name, report in zip(names, reports, strict=True)]
+    settings = context.recipe.profile
+    rows, skipped = [], {}
+    for device in dict.fromkeys([settings.device, *settings.also]):
+        there = settings.model_copy(update={"device": device})
+        try:
+            reports = profile([context.path(f"{name}.onnx") for name in names], there, tell=context.reporter.note)
+        except MachineError as error:
+            if device == settings.device:
+                raise
+            skipped[device] = str(error)
+            context.reporter.note(f"without device {device!r}: {error}")
+            continue
+        rows += [r.to_dict() | {"name": name, "asked": device} for name, r in zip(names, reports, strict=True)]
     write_json(context.path("profile.json"), rows)
-    return {"device": context.recipe.profile.device, "models": names}
+    return {"device": settings.device, "models": names, "skipped": skipped}
 
 
 def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str, Any]:
@@ -79,12 +94,14 @@ def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str
         "before": figures["rewrite"]["before"]["test_accuracy"],
         "after": figures["quantize"]["test_accuracy"],
     }
-    deployed = next(row for row in read_json(context.path("profile.json")) if row["name"] == "deploy")
-    ratio = {key: deployed["ratio"][key] for key in ("ratio", "low", "high")}
+    deployed = [row for row in read_json(context.path("profile.json")) if row["name"] == "deploy"]
+    for row in deployed:
+        kept = {key: value for key, value in row.items() if key not in ("name", "asked")}
+        write_json(context.path(_kept_name(row)), kept | {"model": str(context.export_folder / MODEL_NAME)})
     metrics = {
         "model_sha256": sha256_file(context.path("deploy.onnx")),
         "accuracy": accuracy,
-        "latency_ratio": {context.recipe.profile.device: ratio},
+        "latency_ratio": {row["asked"]: {k: row["ratio"][k] for k in ("ratio", "low", "high")} for row in deployed},
     }
     write_json(context.path(METRICS_NAME), metrics)
     folder = context.export_folder
@@ -101,13 +118,21 @@ def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str
 def is_published(context: RunContext) -> bool:
     """Tells whether the export folder holds what this run published there, unchanged."""
     targets = {context.export_folder / name: source for name, source in _published(context).items()}
-    return all(target.is_file() and sha256_file(target) == sha256_file(source) for target, source in targets.items())
+    if not all(path.is_file() for pair in targets.items() for path in pair):
+        return False
+    return all(sha256_file(target) == sha256_file(source) for target, source in targets.items())
 
 
 def _published(context: RunContext) -> dict[str, Path]:
     budget = budget_path(context)
     files = {MODEL_NAME: context.path("deploy.onnx"), METRICS_NAME: context.path(METRICS_NAME)}
+    for row in read_json(context.path("profile.json")):
+        files[f"{device_folder(row['device'])}/{FILE_NAME}"] = context.path(_kept_name(row))
     return files if budget is None else {**files, BUDGET_NAME: budget}
+
+
+def _kept_name(row: dict[str, Any]) -> str:
+    return f"profile-{device_folder(row['device'])}.json"
 
 
 def budget_path(context: RunContext) -> Path | None:

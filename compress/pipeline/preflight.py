@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from compress.architectures import build_network
 from compress.artifact import require_target
 from compress.check import MODEL_NAME
-from compress.errors import NetworkError, RecipeError
+from compress.errors import MachineError, NetworkError, RecipeError
 from compress.options import build
 from compress.pipeline.context import RunContext
 from compress.pipeline.deploying import budget_path
@@ -60,6 +62,10 @@ def preflight(context: RunContext, *, training: bool) -> None:
     if distill is not None and distill.checkpoint is not None:
         context.find(distill.checkpoint, "teacher's checkpoint")
     resolve(recipe.profile.device)
+    for device in recipe.profile.also:
+        # One that does not answer is left out when its turn comes; one that does not exist is a mistake.
+        with contextlib.suppress(MachineError):
+            resolve(device)
     budget = budget_path(context)
     if budget is not None:
         load_budget(budget)

@@ -64,7 +64,7 @@ def _figures(context: RunContext, before: Sequence[StageRecord]) -> dict[str, An
             for row in (check.rows if check else ())
         ],
         "rewrite": {key: value for key, value in rewritten.items() if key in _REWRITE},
-        "notes": list(rewritten["notes"]),
+        "notes": [*rewritten["notes"], *_device_notes(context, figures["profile"]["skipped"])],
     }
 
 
@@ -130,6 +130,14 @@ def _weights(context: RunContext) -> dict[str, Any]:
     return {"channels": channels, "weights": histograms}
 
 
+def _device_notes(context: RunContext, skipped: dict[str, str]) -> list[str]:
+    """Returns what a reader must know of the devices."""
+    rows = read_json(context.path("profile.json"))
+    notes = [f"device {row['asked']}: {note}" for row in rows for note in row["notes"]]
+    notes += [f"device {row['asked']} is {row['device']}" for row in rows if row["asked"] == "arm"]
+    return list(dict.fromkeys([*notes, *(f"without device {name}: {why}" for name, why in skipped.items())]))
+
+
 def _latency(context: RunContext) -> list[dict[str, Any]]:
     rows = []
     for row in read_json(context.path("profile.json")):
@@ -137,7 +145,7 @@ def _latency(context: RunContext) -> list[dict[str, Any]]:
         rows.append(
             {
                 "model": row["name"],
-                "device": row["device"],
+                "device": row["asked"],
                 "kind": row["kind"],
                 **(
                     {"instructions": row["minimum"]}

@@ -5,13 +5,16 @@ class Recorder:
     """A reporter that remembers what became of each stage, and how training went on."""
 
     def __init__(self):
-        self.stages, self.texts = {}, []
+        self.stages, self.texts, self.notes = {}, [], []
 
     def stage(self, name, status):
         self.stages[name] = status
 
     def progress(self, done, text):
         self.texts.append(text)
+
+    def note(self, text):
+        self.notes.append(text)
 
     @property
     def redone(self):
