@@ -235,7 +235,7 @@ class ProfileSettings(Settings):
     )
     also: list[str] = Field(
         default_factory=list,
-        description="further devices for the report; one that cannot be reached or set up is left out, and that is told",
+        description="further devices for the report; one that cannot be had is left out, and that is told",
     )
     threads: Positive = Field(1, description="of ONNX Runtime, within an operator")
     blocks: Positive = Field(20, description="alternating blocks of runs; each gives one paired ratio")
