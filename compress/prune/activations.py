@@ -9,6 +9,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from compress.channels.graph import Array, Node
+from compress.channels.groups import ChannelGroup
 from compress.channels.labels import coverage
 from compress.channels.rules import rules
 from compress.channels.rules.elementwise import Elementwise
@@ -77,13 +78,47 @@ def mean_over_maps(problem: PruningProblem, measure: Callable[[Array], Array]) -
             mine = maps.unit >= 0
             np.add.at(total, maps.unit[mine], np.asarray(measure(maps.values), dtype=np.float64)[mine])
             np.add.at(count, maps.unit[mine], 1)
-        if (prunable & (count == 0)).any():
-            raise NetworkError(
-                f"channel group {group.name!r} has no feature map [N, C, …] to judge its channels by",
-                next_step=f"leave {group.name!r} out in [prune] exclude, or choose method 'filter-l1'",
-            )
+        _require_maps(group, prunable & (count == 0))
         scores.append(total / np.maximum(count, 1))
     return scores
+
+
+def mean_maps(problem: PruningProblem) -> list[Array]:
+    """Returns each unit's feature map, the mean over the samples, as a vector: one array [units, positions] a group.
+
+    Where several tensors carry a group, their maps are one after the other. Where a map is one number there is nothing
+    to compare in its mean: its values on the samples are taken.
+
+    Args:
+        problem: with samples.
+
+    Raises:
+        DataError: if there are no samples.
+        NetworkError: if units that may go have no feature map.
+    """
+    vectors = []
+    may_go = problem.groups.split(problem.prunable)
+    for group, prunable, found in zip(problem.groups.groups, may_go, feature_maps(problem), strict=True):
+        seen, parts = np.zeros(group.size, dtype=bool), [np.zeros((group.size, 0))]
+        for maps in found:
+            mine = maps.unit >= 0
+            values = maps.values.reshape(*maps.values.shape[:2], -1).astype(np.float64)  # [N, C, P]
+            shown = values[:, :, 0].T if values.shape[2] == 1 else values.mean(axis=0)
+            part = np.zeros((group.size, shown.shape[1]))
+            np.add.at(part, maps.unit[mine], shown[mine])
+            seen[maps.unit[mine]] = True
+            parts.append(part)
+        _require_maps(group, prunable & ~seen)
+        vectors.append(np.concatenate(parts, axis=1))
+    return vectors
+
+
+def _require_maps(group: ChannelGroup, missing: Array) -> None:
+    if missing.any():
+        raise NetworkError(
+            f"channel group {group.name!r} has no feature map [N, C, …] to judge its channels by",
+            next_step=f"leave {group.name!r} out in [prune] exclude, or choose method 'filter-l1'",
+        )
 
 
 def _run(model: ModelProto, images: Array, names: list[str]) -> dict[str, Array]:

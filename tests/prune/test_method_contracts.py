@@ -24,6 +24,7 @@ NOT_FOR_PLAIN = {"bn-scale", "slimming", "ssl-depth"}
 
 # Searches that train take few epochs here.
 QUICK = {
+    "acp": {"particles": 3, "cycles": 1, "epochs": 1},
     "epruning": {"epochs": 2, "explore_epochs": 1},
     "genetic": {"population": 8, "generations": 5, "epochs": 1},
     "planting": {"initial": 2, "planted": 2, "groups": 2, "initial_epochs": 1, "epochs": 1},

@@ -147,7 +147,6 @@ def test_the_layer_of_least_loss_grows_until_the_ratio_is_used_up(task):
         assert [b - a for a, b in zip(before["widths"], after["widths"], strict=True)] == [
             4 * (best == g) for g in "01"
         ]
-    # 26 of 50 units may be there; of these 2 are the outputs' own.
     assert found.keep.sum() == sum(rounds[-1]["widths"]) <= 0.52 * 48
     last = rounds[-1]
     assert not last["planted"] or min(last["planted"].values()) >= last["loss"]
