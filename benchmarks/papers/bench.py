@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import fcntl
 import re
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -253,7 +255,16 @@ def work(
         except OutOfTimeError:
             return False
         say(f"  test {row['test_accuracy']:.2f} %, {row['seconds']:.0f} s")
-        write_json(path, {"paper": paper.title, "schedule": schedule, "rows": [*read_rows(path), row]})
+        with locked(runs):
+            write_json(path, {"paper": paper.title, "schedule": schedule, "rows": [*read_rows(path), row]})
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps others, which may run units of the same script, from writing their row meanwhile."""
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_rows(path: Path) -> list[Row]:

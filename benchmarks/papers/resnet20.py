@@ -107,7 +107,7 @@ def plan(schedule: str, rows: list[bench.Row]) -> list[bench.Unit]:
     every = list(methods(schedule))
     units = [unit(schedule, method, 0) for method in every if method != "slimming-macs"]
     best = bench.best([row for row in rows if row["seed"] == 0], [found.setting for found in units], 3)
-    chosen = [method for method in every if line(method) in best or (best and method == CONTROL)]
+    chosen = [method for method in every if line(method) in best or method == CONTROL]
     units += [unit(schedule, method, seed) for seed in SEEDS[1:] for method in chosen]
     return [*units, unit(schedule, "slimming-macs", 0)]
 
