@@ -213,7 +213,7 @@ def main(paper: Paper) -> None:
     parser.add_argument(
         "--minutes", type=float, help="stop at a checkpoint before so many minutes; start again to go on"
     )
-    parser.add_argument("--only", help="units whose names contain this")
+    parser.add_argument("--only", help="units whose names match this regular expression")
     parser.add_argument("--runs", type=Path, default=Path("runs/papers"), help="where what is unfinished lies")
     parser.add_argument("--results", type=Path, default=FOLDER / "results", help="where the JSON goes")
     parser.add_argument("--list", action="store_true", help="show the units, and do nothing")
@@ -245,7 +245,7 @@ def work(
     while True:
         rows = read_rows(path)
         done = {row["unit"] for row in rows}
-        units = [u for u in paper.plan(schedule, rows) if u.name not in done and (only is None or only in u.name)]
+        units = [u for u in paper.plan(schedule, rows) if u.name not in done and re.search(only or "", u.name)]
         if not units:
             return True
         unit = units[0]
