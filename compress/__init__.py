@@ -1,6 +1,7 @@
 """compress: from a trained network to a budgeted, proven, measured artefact on an embedded target.
 
-The verbs, each imported when it is first used: `run`, `prune`, `export`, `rewrite`, `quantize`, `profile`, `check`.
+The verbs, each imported when it is first used: `run`, `compare`, `prune`, `export`, `rewrite`, `quantize`, `profile`,
+`check`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from compress.version import __version__
 
-__all__ = ["__version__", "check", "export", "profile", "prune", "quantize", "rewrite", "run"]
+__all__ = ["__version__", "check", "compare", "export", "profile", "prune", "quantize", "rewrite", "run"]
 
 if TYPE_CHECKING:
     from compress.check import check as check
     from compress.export import export as export
     from compress.pipeline import run as run
+    from compress.pipeline.comparing import compare as compare
     from compress.profiling import profile as profile
     from compress.prune import prune as prune
     from compress.quantize import quantize as quantize
     from compress.rewrite import rewrite as rewrite
 
-_HOMES = {"run": "compress.pipeline", "profile": "compress.profiling"}
+_HOMES = {"run": "compress.pipeline", "compare": "compress.pipeline", "profile": "compress.profiling"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -43,6 +44,14 @@ def build(registry: Registry[type[Method]], name: str, options: Mapping[str, Any
                 f"{registry.kind} {name!r}, option {knob!r}: {error.errors()[0]['msg']}", got=repr(value)
             ) from None
     return method(**values)
+
+
+def toml_value(text: str) -> Any:
+    """Returns a knob's value as a recipe would hold it: TOML; a bare word is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def knobs(method: type[Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from compress import __version__
 from compress.cli.check import check
+from compress.cli.compare import compare
 from compress.cli.devices import devices
 from compress.cli.explain import explain
 from compress.cli.export import export
@@ -50,7 +51,9 @@ def _root(
         raise typer.Exit
 
 
-_COMMANDS = (run, train, prune, export, rewrite, explain, quantize, pack, unpack, profile, check, report, methods)
+_COMMANDS = (
+    run, compare, train, prune, export, rewrite, explain, quantize, pack, unpack, profile, check, report, methods,
+)  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)
 app.add_typer(devices)

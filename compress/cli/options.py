@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,13 +44,12 @@ def knobs(options: Sequence[str]) -> dict[str, Any]:
     Raises:
         CompressError: if one has no value.
     """
+    from compress.options import toml_value
+
     found = {}
     for option in options:
         name, separator, value = option.partition("=")
         if not separator or not name:
             raise CompressError(f"--option {option!r} has no value", allowed="NAME=VALUE")
-        try:
-            found[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[name] = value
+        found[name] = toml_value(value)
     return found

@@ -51,10 +51,18 @@ class RunContext:
         name: of the run.
         export_folder: where the artefact is published.
         reporter: who is told.
+        dataset: the recipe's data, where they have been read already.
     """
 
     def __init__(
-        self, recipe: Recipe, base: Path, folder: Path, name: str, export_folder: Path, reporter: Reporter
+        self,
+        recipe: Recipe,
+        base: Path,
+        folder: Path,
+        name: str,
+        export_folder: Path,
+        reporter: Reporter,
+        dataset: Dataset | None = None,
     ) -> None:
         self.recipe = recipe
         self.name = name
@@ -62,6 +70,7 @@ class RunContext:
         self.base = base
         self.folder = folder
         self.reporter = reporter
+        self._dataset = dataset
 
     def path(self, name: str) -> Path:
         """Returns a file of the run folder."""
@@ -70,7 +79,7 @@ class RunContext:
     @cached_property
     def dataset(self) -> Dataset:
         """The data, read when first asked for."""
-        return load_dataset(self.recipe.data, base=self.base, seed=self.recipe.seed)
+        return self._dataset or load_dataset(self.recipe.data, base=self.base, seed=self.recipe.seed)
 
     def find(self, name: str, what: str) -> Path:
         """Finds a file that the recipe names: beside it, or in one of the data folders.

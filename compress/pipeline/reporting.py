@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,17 +117,34 @@ def _weights(context: RunContext) -> dict[str, Any]:
 
     last = "retrained" if context.recipe.share is None else "shared"
     before, after = (load_file(context.path(f"{name}.safetensors")) for name in ("trained", last))
-    channels, histograms = [], []
+    histograms = []
     for name, weight in before.items():
-        if weight.ndim < 2 or name not in after:
+        if not _has_channels(name, before, after):
             continue
         layer = name.removesuffix(".weight")
-        channels.append({"layer": layer, "before": weight.shape[0], "kept": after[name].shape[0]})
         limit = float(max(np.abs(weight).max(), np.abs(after[name]).max())) or 1.0
         edges = np.linspace(-limit, limit, _BINS + 1)
         counts = [np.histogram(np.clip(w, -limit, limit), edges)[0].tolist() for w in (weight, after[name])]
         histograms.append({"layer": layer, "edges": edges.tolist(), "before": counts[0], "after": counts[1]})
-    return {"channels": channels, "weights": histograms}
+    return {"channels": layer_channels(before, after), "weights": histograms}
+
+
+def layer_channels(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Returns how many output channels each weight with rows had, and has.
+
+    Args:
+        before: weights by name.
+        after: of the same network, cut.
+    """
+    return [
+        {"layer": name.removesuffix(".weight"), "before": weight.shape[0], "kept": after[name].shape[0]}
+        for name, weight in before.items()
+        if _has_channels(name, before, after)
+    ]
+
+
+def _has_channels(name: str, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> bool:
+    return before[name].ndim > 1 and name in after
 
 
 def _device_notes(context: RunContext, skipped: dict[str, str]) -> list[str]:

@@ -86,7 +86,7 @@ def run_stages(context: RunContext, *, until: str | None = None) -> list[StageRe
     if until is not None and until not in names:
         raise CompressError(f"a run has no stage {until!r}", next_step=suggestion(until, names))
     wanted = STAGES if until is None else STAGES[: names.index(until) + 1]
-    with _locked(context.folder):
+    with locked(context.folder):
         cleanup_partial(context.folder)
         cleanup_partial(context.export_folder)
         facts = {
@@ -144,8 +144,12 @@ def _run_stage(
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps a second run out of the folder."""
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a second run out of the folder, which is made if it is missing.
+
+    Raises:
+        MachineError: if another one is at work there, or it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Opened for appending: truncating would change its time.

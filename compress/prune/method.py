@@ -64,3 +64,15 @@ class Method(ABC):
             NetworkError: if the ratio cannot be reached.
             DataError: if the method looks at data, or trains, and there are none.
         """
+
+    def unit_ratio(self, problem: PruningProblem, settings: PruneSettings) -> float:
+        """Returns the ratio to ask this method for, so that a share of the whole network's cost goes.
+
+        Args:
+            problem: the network.
+            settings: `ratio` is that share, of what `of` says.
+
+        Raises:
+            NetworkError: if so much cannot go.
+        """
+        return settings.ratio

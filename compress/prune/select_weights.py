@@ -50,6 +50,28 @@ def select_weights(problem: PruningProblem, scores: Mapping[str, Array], setting
     return {name: piece.reshape(score.shape) for (name, score), piece in pieces}
 
 
+def share_of_weights(problem: PruningProblem, settings: PruneSettings) -> float:
+    """Returns the ratio of `select_weights` with which at least a share of all parameters goes.
+
+    Args:
+        problem: the network; its biases and normalisations stay, so more of its weights go.
+        settings: `ratio` is the share of all parameters.
+
+    Raises:
+        NetworkError: if even without any weight too much is left.
+    """
+    weights = sum(problem.tensor(name).numel() for name in problem.weights)
+    parameters = problem.cost.everything().parameters
+    # Rounding leaves up to half a weight of each layer.
+    share = (settings.ratio * parameters + len(problem.weights) / 2) / weights
+    if share >= 1:
+        raise NetworkError(
+            f"[prune] ratio {settings.ratio} of parameters cannot be reached: weights are {weights / parameters:.3f}",
+            next_step="lower ratio, or let more weights go (exclude)",
+        )
+    return share
+
+
 def _keep(score: Array, ratio: float) -> Array:
     keep = np.ones(score.size, dtype=bool)
     keep[np.argsort(score.reshape(-1), kind="stable")[: round(score.size * ratio)]] = False

@@ -1,16 +1,16 @@
-"""The report as one HTML page: nothing is loaded, nothing runs, everything that came from outside is escaped."""
+"""The report of a run as one HTML page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from compress.report.markdown import BLOCKED_SHOWN, figures_line, machine_value
+from compress.report.markdown import BLOCKED_SHOWN
 from compress.report.model import Latency, OperatorCost, RunFigures
-from compress.report.plot import draw_plots
+from compress.report.page import render
+from compress.report.plot import PLOTS, draw_plots
 from compress.report.summary import device_latencies, lead, summary_rows, verdict
 from compress.report.toml_text import toml_text
-from compress.report.wording import show
 
 _NODES_SHOWN = 15
 
@@ -26,22 +26,7 @@ class _Nodes:
 
 def html_report(run: RunFigures) -> str:
     """Returns the page; the same bytes for the same figures."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("compress.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["show"] = show
-    environment.filters["line"] = figures_line
-    environment.filters["machine_value"] = machine_value
     outcome, line = verdict(run)
-    plots = [(name, plot, [Markup(panel) for panel in plot.panels]) for name, plot in draw_plots(run)]
     blocked = sorted(run.rewrite.blocked, key=lambda entry: -entry.channels) if run.rewrite else []
     context: dict[str, Any] = {
         "run": run,
@@ -49,13 +34,12 @@ def html_report(run: RunFigures) -> str:
         "verdict": line,
         "lead": lead(run),
         "rows": summary_rows(run),
-        "plots": plots,
         "nodes": _slowest_nodes(run),
         "blocked": blocked[:BLOCKED_SHOWN],
         "blocked_more": max(len(blocked) - BLOCKED_SHOWN, 0),
         "recipe": toml_text(run.recipe),
     }
-    return environment.get_template("report.html.jinja").render(context)
+    return render("report.html.jinja", draw_plots(PLOTS, run), context)
 
 
 def _slowest_nodes(run: RunFigures) -> list[_Nodes]:

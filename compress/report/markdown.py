@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from compress.report.model import RunFigures
 from compress.report.summary import lead, summary_rows, verdict
@@ -24,8 +25,8 @@ def markdown_report(run: RunFigures) -> str:
     """Returns the whole report as Markdown."""
     outcome, line = verdict(run)
     sign = {"pass": "✅ ", "fail": "❌ ", "none": ""}[outcome]
-    parts = [f"# {_escape(run.name)}", f"**{sign}{_escape(line)}**", _escape(lead(run)), markdown_table(run)]
-    parts += [f"- {_escape(row.title)}: {_escape(row.note)}" for row in summary_rows(run) if row.note]
+    parts = [f"# {escape(run.name)}", f"**{sign}{escape(line)}**", escape(lead(run)), markdown_table(run)]
+    parts += [f"- {escape(row.title)}: {escape(row.note)}" for row in summary_rows(run) if row.note]
     if run.deployable:
         parts.append(f"Deployable model: {_code(run.deployable.path)}{_suffix(run.deployable.format)}")
         if run.deployable.sha256:
@@ -47,11 +48,9 @@ def markdown_report(run: RunFigures) -> str:
         rows = [[key, machine_value(value)] for key, value in machine.items()]
         parts += ["## Machine", _table(["", ""], rows)]
     if run.recipe:
-        text = toml_text(run.recipe)
-        fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
-        parts += ["## Recipe", f"{fence}toml\n{text}\n{fence}"]
+        parts += ["## Recipe", recipe_block(run.recipe)]
     if run.notes:
-        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in run.notes)]
+        parts += ["## Notes", "\n".join(f"- {escape(note)}" for note in run.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -106,12 +105,24 @@ def _rewrite(run: RunFigures) -> list[str]:
     return parts
 
 
+def recipe_block(recipe: Mapping[str, Any]) -> str:
+    """Returns a recipe as a block of code."""
+    text = toml_text(recipe)
+    fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
+    return f"{fence}toml\n{text}\n{fence}"
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in rows)]
+    return table(head, ([escape(cell) for cell in row] for row in rows))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table of cells that are Markdown already."""
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Makes text stand for itself, in a table too."""
     escaped = re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("\\<", "&lt;").replace("\\>", "&gt;")
@@ -125,4 +136,4 @@ def _code(text: str) -> str:
 
 
 def _suffix(text: str | None) -> str:
-    return f" ({_escape(text)})" if text else ""
+    return f" ({escape(text)})" if text else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,8 @@ Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Amount = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Whole = Annotated[int, Field(strict=True)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
 class Figures(BaseModel):
@@ -40,7 +42,7 @@ class Accuracy(Figures):
 
     stage: str = Field(description="trained, pruned, compacted, retrained, exported, rewritten, int8, …")
     split: str = Field("test", description="train, validation or test")
-    accuracy: Annotated[float, Field(strict=True, ge=0, le=100)] = Field(description="per cent")
+    accuracy: Percent = Field(description="per cent")
 
 
 class Size(Figures):
@@ -125,7 +127,7 @@ class OperatorCost(Figures):
     operator: str
     node: str = ""
     cost: Amount
-    share: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(None, description="of the model's, 0…1")
+    share: Share | None = Field(None, description="of the model's, 0…1")
 
 
 class Latency(Figures):
@@ -244,23 +246,37 @@ class RunFigures(Figures):
         Raises:
             CompressError: naming the first figure that does not fit.
         """
-        try:
-            return cls.model_validate(table)
-        except ValidationError as error:
-            raise _explain(error) from None
+        return validated(table, cls)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-able dictionary that `from_dict` reads back unchanged."""
         return self.model_dump(mode="json")
 
 
-def _explain(error: ValidationError) -> CompressError:
+FiguresType = TypeVar("FiguresType", bound=Figures)
+
+
+def validated(table: dict[str, Any], kind: type[FiguresType]) -> FiguresType:
+    """Validates a dictionary of figures.
+
+    Args:
+        table: as read from a report's JSON.
+        kind: the figures that it must fit.
+
+    Raises:
+        CompressError: naming the first figure that does not fit.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        raise _explain(error, kind) from None
+
+
+def _explain(error: ValidationError, kind: type[Figures]) -> CompressError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return CompressError(
-            f"figures: unknown section {where!r}", next_step=suggestion(where, RunFigures.model_fields)
-        )
+        return CompressError(f"figures: unknown section {where!r}", next_step=suggestion(where, kind.model_fields))
     message = first["msg"].removeprefix("Value error, ")
     got = None if isinstance(first["input"], dict | BaseModel) else repr(first["input"])[:80]
     return CompressError(f"figures: {where + ': ' if where else ''}{message}", got=got, next_step="mend the figures")

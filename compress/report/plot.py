@@ -1,12 +1,16 @@
-"""What a plot is, and the registry of plots: a new one is one file in `plots/` with one decorator line."""
+"""What a plot is, and the registries of plots: a new one is one file in `plots/` with one decorator line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from compress.registry import Registry
-from compress.report.model import RunFigures
+
+if TYPE_CHECKING:
+    from compress.report.comparison.model import ComparisonFigures
+    from compress.report.model import RunFigures
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class LegendEntry:
     Args:
         label: what the sign stands for.
         colour: a name of `svg.COLOURS`.
-        shape: ``bar``, ``line``, ``dashed``, ``dot`` or ``tick``.
+        shape: ``bar``, ``line``, ``dashed``, ``tick``, or a marker of `series.MARKERS`.
     """
 
     label: str
@@ -43,11 +47,13 @@ class Plot:
     caption: str = ""
 
 
-PlotFunction = Callable[[RunFigures], Plot | None]
-PLOTS: Registry[PlotFunction] = Registry("plot", "compress.report.plots")
+Drawn = TypeVar("Drawn")
+PlotFunction = Callable[[Drawn], Plot | None]
+PLOTS: Registry[PlotFunction[RunFigures]] = Registry("plot", "compress.report.plots")
+COMPARISON_PLOTS: Registry[PlotFunction[ComparisonFigures]] = Registry("plot of a comparison", "compress.report.plots")
 
 
-def draw_plots(run: RunFigures) -> list[tuple[str, Plot]]:
+def draw_plots(registry: Registry[PlotFunction[Drawn]], figures: Drawn) -> list[tuple[str, Plot]]:
     """Returns the name and the drawing of each plot that has data, in the order of the page."""
-    drawn = [(name, plot) for name in PLOTS if (plot := PLOTS.get(name)(run)) is not None]
+    drawn = [(name, plot) for name in registry if (plot := registry.get(name)(figures)) is not None]
     return sorted(drawn, key=lambda item: (item[1].order, item[0]))

@@ -11,7 +11,7 @@ import numpy as np
 from compress.channels.graph import Array
 from compress.prune.method import Choice, Method, Progress
 from compress.prune.select import select
-from compress.prune.select_weights import select_weights
+from compress.prune.select_weights import select_weights, share_of_weights
 from compress.recipe import PruneSettings
 from compress.registry import Registry
 
@@ -99,6 +99,10 @@ class WeightCriterion(Method):
             values=self.reconstruct(problem, held),
             details={"weights": {name: {"before": held[name].size, "kept": count} for name, count in kept.items()}},
         )
+
+    def unit_ratio(self, problem: PruningProblem, settings: PruneSettings) -> float:
+        """Returns the share of the weights that can go, so that a share of all parameters goes."""
+        return share_of_weights(problem, settings)
 
 
 criteria: Registry[type[Criterion] | type[WeightCriterion]] = Registry("criterion", "compress.prune.criteria")

@@ -1,0 +1,103 @@
+"""The rows of a comparison, as text that is ready to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from compress.report.comparison.interval import mean
+from compress.report.comparison.model import ComparisonFigures, Entry, Trial
+from compress.report.wording import fixed, show
+
+HEAD = ("method", "asked to go", "accuracy (%)", "kept parameters", "kept MACs", "file (bytes)", "time (s)")
+ACCURACY = 2  # its place in the head
+UNPRUNED = "unpruned"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one budget.
+
+    Attributes:
+        cells: as `HEAD` names them.
+        reasons: why networks are missing.
+        best: whether its mean accuracy is the highest at its budget.
+    """
+
+    cells: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    best: bool = False
+
+
+def rows(figures: ComparisonFigures) -> list[Row]:
+    """Returns the network before any cut, then each method at each budget, the mildest cut first."""
+    found = []
+    if figures.unpruned:
+        found.append(Row(_cells(UNPRUNED, "–", figures.unpruned, figures)))
+    for entry in _by_budget(figures.entries):
+        asked = f"{show(100 * entry.ratio, 3)} % of {cost_name(figures.by)}" if entry.ratio is not None else "–"
+        reasons = tuple(f"seed {failure.seed}: {failure.reason}" for failure in entry.failures)
+        best = _is_best(entry, figures.entries)
+        found.append(Row(_cells(entry.method, asked, entry.trials, figures), reasons, best))
+    return found
+
+
+def cost_name(by: str) -> str:
+    """Returns a cost as it is written in a sentence."""
+    return "MACs" if by == "macs" else by
+
+
+def verdict(figures: ComparisonFigures) -> str:
+    """Returns in one line what was compared, and whether anything is missing."""
+    made = {trial.seed for entry in figures.entries for trial in entry.trials}
+    seeds = made | {failure.seed for entry in figures.entries for failure in entry.failures}
+    methods = len(figures.methods)
+    many = f"{methods} methods" if methods != 1 else "One method"
+    repeats = f"{len(seeds)} seeds" if len(seeds) != 1 else "one seed"
+    failures = sum(len(entry.failures) for entry in figures.entries)
+    missing = f"; {failures} network{'s' if failures > 1 else ''} could not be made" if failures else ""
+    return f"{many} at the same share of {cost_name(figures.by)}, {repeats} each{missing}"
+
+
+def accuracy_text(trials: Sequence[Trial]) -> str:
+    """Returns mean and 95 % interval over seeds."""
+    if not trials:
+        return "failed"
+    found = mean([trial.accuracy for trial in trials])
+    return fixed(found.value, 2) + (f" ± {fixed(found.half_width, 2)}" if found.half_width is not None else "")
+
+
+def _cells(method: str, asked: str, trials: Sequence[Trial], figures: ComparisonFigures) -> tuple[str, ...]:
+    def averaged(figure: Callable[[Trial], float | None]) -> float | None:
+        known = [value for trial in trials if (value := figure(trial)) is not None]
+        return mean(known).value if known else None
+
+    def kept(key: str) -> str:
+        value = averaged(lambda trial: getattr(trial, key))
+        before = [getattr(trial, key) for trial in figures.unpruned]
+        if value is None:
+            return "–"
+        return show(round(value)) + (f" ({fixed(100 * value / mean(before).value, 1)} %)" if any(before) else "")
+
+    size, seconds = averaged(lambda trial: trial.file_bytes), averaged(lambda trial: trial.seconds)
+    return (
+        method,
+        asked,
+        accuracy_text(trials),
+        kept("parameters"),
+        kept("macs"),
+        show(round(size)) if size is not None else "–",
+        fixed(seconds, 1) if seconds is not None else "–",
+    )
+
+
+def _by_budget(entries: Sequence[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: entry.ratio or 0.0)
+
+
+def _is_best(entry: Entry, entries: Sequence[Entry]) -> bool:
+    rivals = [other for other in entries if other.ratio == entry.ratio and other.trials]
+    if not entry.trials or len(rivals) < 2:
+        return False
+    highest = max(mean([trial.accuracy for trial in rival.trials]).value for rival in rivals)
+    return mean([trial.accuracy for trial in entry.trials]).value == highest
