@@ -15,6 +15,7 @@ from compress.rewrite.rounding import Latencies
 
 COMMANDS = [
     "run",
+    "compare",
     "train",
     "prune",
     "export",
@@ -41,6 +42,7 @@ Options:
 
 Commands:
   run       Run a recipe from training to report, or what has changed of it.
+  compare   Compare pruning methods at the same budgets.
   train     Train the network of a recipe.
   prune     Prune a checkpoint and cut the pruned channels out.
   export    Export a checkpoint as ONNX, checked against torch.
@@ -51,7 +53,7 @@ Commands:
   unpack    Unpack a packed ONNX file: the same bytes as before.
   profile   Measure latency, load time and memory of ONNX files.
   check     Hold the models of export/ against their budgets.
-  report    Write the report of a run again.
+  report    Write the report of a run again, or one page of several runs.
   methods   List methods of pruning and formats, and where they come from.
   devices   Boards and emulators that models are measured on.
 """

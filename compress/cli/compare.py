@@ -35,7 +35,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare pruning methods at the same budgets, from the same weights.
+    """Compare pruning methods at the same budgets.
 
     Accuracy with its interval over seeds, kept parameters and MACs, bytes, seconds; a table and plots.
     Interrupted, the same command goes on; methods, ratios and seeds can be added. Exit 1 if a method failed.

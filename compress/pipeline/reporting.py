@@ -17,7 +17,7 @@ from compress.report import RunFigures, write_report
 
 _BINS = 41
 # Figures that have sections of their own, or that are too long for a row of the stage table.
-_ELSEWHERE = {"history", "groups", "blocked", "notes", "order", "losses", "phases"}
+_ELSEWHERE = {"history", "groups", "blocked", "notes", "order", "losses", "phases", "energies"}
 
 
 def report(context: RunContext, before: Sequence[StageRecord]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _figures(context: RunContext, before: Sequence[StageRecord]) -> dict[str, An
             "format": figures["quantize"]["format"],
         },
         **_weights(context),
-        "phases": _phases(figures),
+        **{name: _section(figures, name) for name in ("phases", "energies")},
         "training": [
             {"stage": name, "history": stage["history"]} for name, stage in figures.items() if stage.get("history")
         ],
@@ -82,8 +82,9 @@ def _short(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _phases(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    return next((list(stage["phases"]) for stage in figures.values() if "phases" in stage), [])
+def _section(figures: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Returns what some stage's method has to tell for a section of the report; nothing if none has."""
+    return next((list(stage[name]) for stage in figures.values() if name in stage), [])
 
 
 def _accuracies(figures: dict[str, Any]) -> list[dict[str, Any]]:

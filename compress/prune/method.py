@@ -65,12 +65,12 @@ class Method(ABC):
             DataError: if the method looks at data, or trains, and there are none.
         """
 
-    def unit_ratio(self, problem: PruningProblem, settings: PruneSettings) -> float:
+    def unit_ratio(self, settings: PruneSettings, problem: Callable[[], PruningProblem]) -> float:
         """Returns the ratio to ask this method for, so that a share of the whole network's cost goes.
 
         Args:
-            problem: the network.
             settings: `ratio` is that share, of what `of` says.
+            problem: makes the network's problem, where it is needed to tell.
 
         Raises:
             NetworkError: if so much cannot go.

@@ -206,6 +206,15 @@ class LayerPhases(Figures):
         return self
 
 
+class Energy(Figures):
+    """The energy loss of a population of pruning states in one epoch; lower is better."""
+
+    epoch: Count
+    best_energy: Real = Field(description="of the state whose network trains")
+    mean_energy: Real = Field(description="of all states")
+    competing: bool = Field(True, description="false once a state is settled: no energy is measured any more")
+
+
 class RunFigures(Figures):
     """Everything that a run says of itself."""
 
@@ -220,6 +229,7 @@ class RunFigures(Figures):
     channels: tuple[LayerChannels, ...] = ()
     weights: tuple[WeightHistogram, ...] = ()
     phases: tuple[LayerPhases, ...] = ()
+    energies: tuple[Energy, ...] = ()
     training: tuple[Training, ...] = ()
     latency: tuple[Latency, ...] = ()
     budget: tuple[BudgetRow, ...] = ()

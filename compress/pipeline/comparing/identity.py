@@ -46,7 +46,7 @@ def claim(folder: Path, context: RunContext) -> None:
 
 
 def _settings(context: RunContext) -> dict[str, Any]:
-    recipe = context.recipe.model_dump(mode="json", exclude={"seed", "budget"})
+    recipe = context.recipe.model_dump(mode="json", exclude={"seed", "budget", "quantize"})
     if context.recipe.rewrite.round_to != "auto":
         del recipe["profile"]
     for key in _OF_THE_BUDGET:

@@ -19,16 +19,17 @@ from compress.pipeline.reporting import layer_channels
 from compress.pipeline.run import advance, open_manifest
 from compress.pipeline.stages import STAGES, Stage
 from compress.prune.driver import method_of, problem_of
+from compress.prune.problem import PruningProblem
 from compress.recipe import PruneSettings, Recipe
 from compress.train.checkpoint import load_checkpoint
 
 _RESULT = "result.json"
 # What a finished network leaves: of big networks, the rest would fill a disk.
-_STAYS = {"manifest.json", _RESULT, "plan.json", "retrained.safetensors", "shared.safetensors", "deploy.onnx", ".lock"}
+_STAYS = {"manifest.json", _RESULT, "plan.json", "retrained.safetensors", "shared.safetensors", "rewritten.onnx"}
 # A share of the cost: rounding to whole weights is no breach of a budget.
 _SLACK = 1e-3
 _SHARED = ("train", "sparsify")
-_MEASURED = tuple(itertools.takewhile(lambda stage: stage.name != "profile", STAGES))
+_MEASURED = tuple(itertools.takewhile(lambda stage: stage.name != "quantize", STAGES))
 
 
 @dataclass
@@ -156,9 +157,12 @@ def _adopt(manifest: Manifest, source: Path, folder: Path, records: Sequence[Sta
 def _with_unit_ratio(recipe: Recipe, weights: Path) -> Recipe:
     """Returns the recipe with the ratio by which its method reaches the share of the cost that is to go."""
     prune = recipe.prune
-    loaded = load_checkpoint(weights)
-    problem = problem_of(loaded.model, loaded.spec.input_shape, prune, None, recipe.seed)
-    ratio = method_of(prune).unit_ratio(problem, prune)
+
+    def problem() -> PruningProblem:
+        loaded = load_checkpoint(weights)
+        return problem_of(loaded.model, loaded.spec.input_shape, prune, None, recipe.seed)
+
+    ratio = method_of(prune).unit_ratio(prune, problem)
     return recipe.model_copy(update={"prune": prune.model_copy(update={"ratio": ratio})})
 
 
@@ -190,11 +194,10 @@ def _result(context: RunContext, records: Sequence[StageRecord]) -> dict[str, An
         },
         "pruned": {
             "seed": context.recipe.seed,
-            "accuracy": figures["quantize"]["test_accuracy"],
-            "float_accuracy": rewritten["rewritten"]["test_accuracy"],
+            "accuracy": rewritten["rewritten"]["test_accuracy"],
             "validation_accuracy": figures[last]["validation_accuracy"],
             **cut["cost_after"],
-            "file_bytes": context.path("deploy.onnx").stat().st_size,
+            "file_bytes": context.path("rewritten.onnx").stat().st_size,
             "seconds": round(sum(seconds.values()), 3),
             "cut_seconds": seconds["prune"],
             "channels": channels,

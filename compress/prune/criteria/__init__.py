@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -100,9 +100,9 @@ class WeightCriterion(Method):
             details={"weights": {name: {"before": held[name].size, "kept": count} for name, count in kept.items()}},
         )
 
-    def unit_ratio(self, problem: PruningProblem, settings: PruneSettings) -> float:
-        """Returns the share of the weights that can go, so that a share of all parameters goes."""
-        return share_of_weights(problem, settings)
+    def unit_ratio(self, settings: PruneSettings, problem: Callable[[], PruningProblem]) -> float:
+        """Returns the share of the weights that has to go, so that a share of all parameters goes."""
+        return share_of_weights(problem(), settings)
 
 
 criteria: Registry[type[Criterion] | type[WeightCriterion]] = Registry("criterion", "compress.prune.criteria")

@@ -149,7 +149,7 @@ class _Evolution(Hook):
         states: booleans [S, D].
         energies: of each state, float64 [S]; those of the batch on which the state was last compared.
         steps: how many batches have been seen; with the seed it decides all draws.
-        final: whether the best state is settled.
+        final: the epoch after which the best state is settled; 0 while states compete.
     """
 
     method: EPruning
@@ -160,7 +160,7 @@ class _Evolution(Hook):
     best: int = 0
     steps: int = 0
     epoch: int = 0
-    final: bool = False
+    final: int = 0
     history: list[list[float]] = field(default_factory=list)
     _dropping: Dropping | None = None
     _sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -215,11 +215,12 @@ class _Evolution(Hook):
         self.epoch = epoch
         assert self.energies is not None
         converged = float(self.energies.min()) == float(self.energies.mean())
-        self.final = self.final or converged or epoch >= self.method.explore_epochs
+        if not self.final and (converged or epoch >= self.method.explore_epochs):
+            self.final = epoch
 
     def state_dict(self) -> Mapping[str, Tensor]:
         energies = self.energies if self.energies is not None else np.zeros(0)
-        numbers = [self.best, self.steps, self.epoch, int(self.final)]
+        numbers = [self.best, self.steps, self.epoch, self.final]
         return {
             "states": torch.from_numpy(self.states.astype(np.uint8)),
             "energies": torch.from_numpy(np.array(energies, dtype=np.float64)),
@@ -231,14 +232,21 @@ class _Evolution(Hook):
         self.states = state["states"].numpy().astype(bool)
         energies = state["energies"].numpy()
         self.energies = energies.copy() if energies.size else None
-        self.best, self.steps, self.epoch, final = (int(number) for number in state["numbers"])
-        self.final = bool(final)
+        self.best, self.steps, self.epoch, self.final = (int(number) for number in state["numbers"])
         self.history = state["history"].tolist()
 
     def details(self) -> dict[str, Any]:
         """Returns the energies an epoch as a JSON value."""
-        rows = [{"epoch": int(e), "best_energy": best, "mean_energy": mean} for e, best, mean in self.history]
-        return {"energies": rows, "evaluations": self.steps * self.method.population, "settled": self.final}
+        rows = [
+            {
+                "epoch": int(epoch),
+                "best_energy": best,
+                "mean_energy": mean,
+                "competing": not self.final or epoch <= self.final,
+            }
+            for epoch, best, mean in self.history
+        ]
+        return {"energies": rows, "evaluations": self.steps * self.method.population, "settled": bool(self.final)}
 
     def _measure(self, model: nn.Module, states: Array, images: Tensor, labels: Tensor) -> Array:
         assert self._dropping is not None

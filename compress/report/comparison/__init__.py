@@ -1,5 +1,6 @@
 """Several methods beside each other, at the same budget: as JSON, Markdown, an HTML page and a table."""
 
+from compress.report.comparison.from_runs import comparison_of
 from compress.report.comparison.model import ComparisonFigures
 from compress.report.comparison.page import ComparisonPaths, write_comparison
 from compress.report.comparison.tables import markdown_comparison, terminal_comparison
@@ -7,6 +8,7 @@ from compress.report.comparison.tables import markdown_comparison, terminal_comp
 __all__ = [
     "ComparisonFigures",
     "ComparisonPaths",
+    "comparison_of",
     "markdown_comparison",
     "terminal_comparison",
     "write_comparison",

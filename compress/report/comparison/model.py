@@ -13,12 +13,11 @@ class Trial(Figures):
     """One network: pruned, trained and exported."""
 
     seed: Whole
-    accuracy: Percent = Field(description="per cent of the test images, of the deployable file")
-    float_accuracy: Percent | None = Field(None, description="the same before the file's format was changed")
+    accuracy: Percent = Field(description="per cent of the test images")
     validation_accuracy: Percent | None = Field(None, description="per cent of the validation images")
     parameters: Count = Field(description="kept; single weights that have gone do not count")
     macs: Count = Field(description="kept multiply-accumulates of one image")
-    file_bytes: Count | None = None
+    file_bytes: Count | None = Field(None, description="as float32 ONNX, dead channels removed")
     seconds: Amount | None = Field(None, description="all that this method took, the shared training not counted")
     cut_seconds: Amount | None = Field(None, description="of it, those of the cut, trainings between cuts included")
     channels: tuple[LayerChannels, ...] = ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compress.report.comparison.interval import mean
 from compress.report.comparison.model import ComparisonFigures, Entry, Trial
 from compress.report.wording import fixed, show
 
-HEAD = ("method", "asked to go", "accuracy (%)", "kept parameters", "kept MACs", "file (bytes)", "time (s)")
+HEAD = ("method", "to go", "accuracy (%)", "kept parameters", "kept MACs", "file (bytes)", "time (s)")
 ACCURACY = 2  # its place in the head
 UNPRUNED = "unpruned"
 
@@ -20,25 +20,25 @@ class Row:
 
     Attributes:
         cells: as `HEAD` names them.
+        brief: the same for a narrow table: shares of costs alone.
         reasons: why networks are missing.
         best: whether its mean accuracy is the highest at its budget.
     """
 
     cells: tuple[str, ...]
+    brief: tuple[str, ...]
     reasons: tuple[str, ...] = ()
     best: bool = False
 
 
 def rows(figures: ComparisonFigures) -> list[Row]:
     """Returns the network before any cut, then each method at each budget, the mildest cut first."""
-    found = []
-    if figures.unpruned:
-        found.append(Row(_cells(UNPRUNED, "–", figures.unpruned, figures)))
-    for entry in _by_budget(figures.entries):
-        asked = f"{show(100 * entry.ratio, 3)} % of {cost_name(figures.by)}" if entry.ratio is not None else "–"
+    found = [_row(UNPRUNED, "–", figures.unpruned, figures)] if figures.unpruned else []
+    for entry in sorted(figures.entries, key=lambda entry: entry.ratio or 0.0):
+        gone = f"{show(100 * entry.ratio, 3)} %" if entry.ratio is not None else "–"
         reasons = tuple(f"seed {failure.seed}: {failure.reason}" for failure in entry.failures)
-        best = _is_best(entry, figures.entries)
-        found.append(Row(_cells(entry.method, asked, entry.trials, figures), reasons, best))
+        row = _row(entry.method, gone, entry.trials, figures)
+        found.append(replace(row, reasons=reasons, best=_is_best(entry, figures.entries)))
     return found
 
 
@@ -56,7 +56,7 @@ def verdict(figures: ComparisonFigures) -> str:
     repeats = f"{len(seeds)} seeds" if len(seeds) != 1 else "one seed"
     failures = sum(len(entry.failures) for entry in figures.entries)
     missing = f"; {failures} network{'s' if failures > 1 else ''} could not be made" if failures else ""
-    return f"{many} at the same share of {cost_name(figures.by)}, {repeats} each{missing}"
+    return f"{many} at the same share of the {cost_name(figures.by)}, {repeats} each{missing}"
 
 
 def accuracy_text(trials: Sequence[Trial]) -> str:
@@ -67,32 +67,24 @@ def accuracy_text(trials: Sequence[Trial]) -> str:
     return fixed(found.value, 2) + (f" ± {fixed(found.half_width, 2)}" if found.half_width is not None else "")
 
 
-def _cells(method: str, asked: str, trials: Sequence[Trial], figures: ComparisonFigures) -> tuple[str, ...]:
+def _row(method: str, gone: str, trials: Sequence[Trial], figures: ComparisonFigures) -> Row:
     def averaged(figure: Callable[[Trial], float | None]) -> float | None:
         known = [value for trial in trials if (value := figure(trial)) is not None]
         return mean(known).value if known else None
 
-    def kept(key: str) -> str:
+    def kept(key: str) -> tuple[str, str]:
         value = averaged(lambda trial: getattr(trial, key))
         before = [getattr(trial, key) for trial in figures.unpruned]
-        if value is None:
-            return "–"
-        return show(round(value)) + (f" ({fixed(100 * value / mean(before).value, 1)} %)" if any(before) else "")
+        if value is None or not any(before):
+            return (show(round(value)),) * 2 if value is not None else ("–", "–")
+        share = f"{fixed(100 * value / mean(before).value, 1)} %"
+        return f"{show(round(value))} ({share})", share
 
     size, seconds = averaged(lambda trial: trial.file_bytes), averaged(lambda trial: trial.seconds)
-    return (
-        method,
-        asked,
-        accuracy_text(trials),
-        kept("parameters"),
-        kept("macs"),
-        show(round(size)) if size is not None else "–",
-        fixed(seconds, 1) if seconds is not None else "–",
-    )
-
-
-def _by_budget(entries: Sequence[Entry]) -> list[Entry]:
-    return sorted(entries, key=lambda entry: entry.ratio or 0.0)
+    ends = show(round(size)) if size is not None else "–", fixed(seconds, 1) if seconds is not None else "–"
+    start = method, gone, accuracy_text(trials)
+    parameters, macs = kept("parameters"), kept("macs")
+    return Row((*start, parameters[0], macs[0], *ends), (*start, parameters[1], macs[1], *ends))
 
 
 def _is_best(entry: Entry, entries: Sequence[Entry]) -> bool:

@@ -49,7 +49,7 @@ def terminal_comparison(figures: ComparisonFigures) -> Table:
     from rich.text import Text
 
     drawn = Table(
-        title=Text(figures.name, style="bold"),
+        title=Text(f"{figures.name}: what is kept of the parameters and MACs", style="bold"),
         title_justify="left",
         caption=Text(verdict(figures), style="bold red" if figures.failed else ""),
         caption_justify="left",
@@ -57,9 +57,9 @@ def terminal_comparison(figures: ComparisonFigures) -> Table:
         pad_edge=False,
     )
     drawn.add_column(HEAD[0], overflow="fold")
-    for heading in HEAD[1:]:
-        drawn.add_column(heading, justify="right")
+    for heading in (*HEAD[1:3], "parameters", "MACs", "bytes", "s"):
+        drawn.add_column(heading, justify="right", no_wrap=True)
     for row in rows(figures):
         bold = ACCURACY if row.best else -1
-        drawn.add_row(*(Text(text, style="bold" if place == bold else "") for place, text in enumerate(row.cells)))
+        drawn.add_row(*(Text(text, style="bold" if place == bold else "") for place, text in enumerate(row.brief)))
     return drawn

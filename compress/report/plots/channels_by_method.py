@@ -34,7 +34,7 @@ def draw(figures: ComparisonFigures) -> Plot | None:
     layers = _layers(list(gone.values()))
     if not layers:
         return None
-    every = len({layer for row in gone.values() for layer in row})
+    every = len({layer for row in gone.values() for layer, count in row.items() if count})
     widest = max(row.get(layer, 0.0) for row in gone.values() for layer in layers)
     panels = tuple(
         _panel(ratio, {entry.method: row for entry, row in gone.items() if entry.ratio == ratio}, layers, shown, widest)
@@ -48,7 +48,7 @@ def draw(figures: ComparisonFigures) -> Plot | None:
         title="Which layers lose channels",
         panels=panels,
         legend=tuple(LegendEntry(method, colours[method].colour) for method in shown),
-        caption="Means over seeds."
+        caption="Means over seeds, bars in the order of the legend."
         + (f" Left out: {' and '.join(left_out)}; comparison.json has all." if left_out else ""),
     )
 
