@@ -204,7 +204,7 @@ def test_the_table_as_text_and_markdown(bench, command):
     assert "2 methods at the same share of the parameters, one seed each" in out
     assert "report: " in out
     code, out, _ = command("--methods", METHODS, "--seeds", 1, "--budget-by", "params", "--markdown")
-    assert out.startswith("| method | to go | accuracy (%) | kept parameters |")
+    assert out.startswith("| method | to go | accuracy (%) | difference | kept parameters |")
 
 
 @pytest.mark.parametrize(

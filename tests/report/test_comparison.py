@@ -69,21 +69,30 @@ def test_mean_and_interval_by_hand():
 def test_the_table_holds_the_figures_given(comparison):
     text = html_comparison(ComparisonFigures.from_dict(comparison))
     table = {(row[0], row[1]): row[2:] for row in cells(Page(text), "comparison")}
-    assert table["unpruned", "–"] == ["96.00 ± 2.48", "1,000 (100.0 %)", "20,000 (100.0 %)", "4,000", "–"]
-    assert table["fpgm", "50 %"] == ["94.00 ± 4.97", "500 (50.0 %)", "10,000 (50.0 %)", "2,000", "11.0"]
+    assert table["unpruned", "–"] == ["96.00 ± 2.48", "–", "1,000 (100.0 %)", "20,000 (100.0 %)", "4,000", "–"]
+    assert table["fpgm", "50 %"] == ["94.00 ± 4.97", "–", "500 (50.0 %)", "10,000 (50.0 %)", "2,000", "11.0"]
     # One seed says nothing of chance.
-    assert table["random", "50 %"][:2] == ["90.00", "375 (37.5 %)"]
+    assert table["random", "50 %"][:3] == ["90.00", "−2.00", "375 (37.5 %)"]
     failed = next(key for key in table if key[0].startswith("slimming+bn-scale"))
     assert failed[0] == "slimming+bn-scaleseed 0: the network has no BatchNorm"
-    assert table[failed][:2] == ["failed", "–"]
+    assert table[failed][:3] == ["failed", "–", "–"]
     assert "3 methods at the same share of the parameters, 3 seeds each; 1 network could not be made" in text
     assert re.findall("<strong>(.*?)</strong>", text) == ["94.00 ± 4.97"]
+
+
+def test_differences_are_paired_by_seed(comparison):
+    # fpgm has 92, 94, 96. Differences −1, −1, −4: mean −2, s = √3, half of the interval 4.3027 · √3 / √3.
+    comparison["entries"][2]["trials"] = [trial(seed, value, 0.5) for seed, value in ((2, 92.0), (0, 91.0), (1, 93.0))]
+    text = markdown_comparison(ComparisonFigures.from_dict(comparison))
+    assert "| random | 50 % | 92.00 ± 2.48 | −2.00 ± 4.30 |" in text
+    # At the other budget there is nothing to differ from.
+    assert "| fpgm | 75 % | 89.00 ± 2.48 | – |" in text
 
 
 def test_markdown_and_terminal_say_the_same(comparison):
     figures = ComparisonFigures.from_dict(comparison)
     text = markdown_comparison(figures)
-    assert "| fpgm | 50 % | **94.00 ± 4.97** | 500 (50.0 %) | 10,000 (50.0 %) | 2,000 | 11.0 |" in text
+    assert "| fpgm | 50 % | **94.00 ± 4.97** | – | 500 (50.0 %) | 10,000 (50.0 %) | 2,000 | 11.0 |" in text
     assert "- slimming+bn-scale, seed 0: the network has no BatchNorm" in text
     assert "a \\| b" in text
     assert "epochs = 3" in text

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from compress.report.comparison.interval import mean
+from compress.report.comparison.interval import Mean, mean
 from compress.report.comparison.model import ComparisonFigures, Entry, Trial
 from compress.report.wording import fixed, show
 
-HEAD = ("method", "to go", "accuracy (%)", "kept parameters", "kept MACs", "file (bytes)", "time (s)")
+HEAD = ("method", "to go", "accuracy (%)", "difference", "kept parameters", "kept MACs", "file (bytes)", "time (s)")
+BRIEF_HEAD = (*HEAD[:3], "parameters", "MACs", "bytes", "s")
 ACCURACY = 2  # its place in the head
 UNPRUNED = "unpruned"
 
@@ -20,7 +21,7 @@ class Row:
 
     Attributes:
         cells: as `HEAD` names them.
-        brief: the same for a narrow table: shares of costs alone.
+        brief: the same for a narrow table, as `BRIEF_HEAD` names them: no difference, shares of costs alone.
         reasons: why networks are missing.
         best: whether its mean accuracy is the highest at its budget.
     """
@@ -32,12 +33,16 @@ class Row:
 
 
 def rows(figures: ComparisonFigures) -> list[Row]:
-    """Returns the network before any cut, then each method at each budget, the mildest cut first."""
+    """Returns the network before any cut, then each method at each budget, the mildest cut first.
+
+    The difference is that to the first method at the same budget, in points of accuracy, paired by seed: networks of
+    one seed started from the same weights, so that chance moves the difference less than the accuracies.
+    """
     found = [_row(UNPRUNED, "–", figures.unpruned, figures)] if figures.unpruned else []
     for entry in sorted(figures.entries, key=lambda entry: entry.ratio or 0.0):
         gone = f"{show(100 * entry.ratio, 3)} %" if entry.ratio is not None else "–"
         reasons = tuple(f"seed {failure.seed}: {failure.reason}" for failure in entry.failures)
-        row = _row(entry.method, gone, entry.trials, figures)
+        row = _row(entry.method, gone, entry.trials, figures, _difference(entry, figures))
         found.append(replace(row, reasons=reasons, best=_is_best(entry, figures.entries)))
     return found
 
@@ -64,10 +69,24 @@ def accuracy_text(trials: Sequence[Trial]) -> str:
     if not trials:
         return "failed"
     found = mean([trial.accuracy for trial in trials])
-    return fixed(found.value, 2) + (f" ± {fixed(found.half_width, 2)}" if found.half_width is not None else "")
+    return fixed(found.value, 2) + _half_width(found)
 
 
-def _row(method: str, gone: str, trials: Sequence[Trial], figures: ComparisonFigures) -> Row:
+def _difference(entry: Entry, figures: ComparisonFigures) -> str:
+    rivals = [other for other in figures.entries if other.ratio == entry.ratio]
+    first = {trial.seed: trial.accuracy for trial in rivals[0].trials}
+    pairs = [trial.accuracy - first[trial.seed] for trial in entry.trials if trial.seed in first]
+    if entry is rivals[0] or not pairs:
+        return "–"
+    found = mean(pairs)
+    return fixed(found.value, 2, sign=True) + _half_width(found)
+
+
+def _half_width(found: Mean) -> str:
+    return f" ± {fixed(found.half_width, 2)}" if found.half_width is not None else ""
+
+
+def _row(method: str, gone: str, trials: Sequence[Trial], figures: ComparisonFigures, difference: str = "–") -> Row:
     def averaged(figure: Callable[[Trial], float | None]) -> float | None:
         known = [value for trial in trials if (value := figure(trial)) is not None]
         return mean(known).value if known else None
@@ -84,7 +103,7 @@ def _row(method: str, gone: str, trials: Sequence[Trial], figures: ComparisonFig
     ends = show(round(size)) if size is not None else "–", fixed(seconds, 1) if seconds is not None else "–"
     start = method, gone, accuracy_text(trials)
     parameters, macs = kept("parameters"), kept("macs")
-    return Row((*start, parameters[0], macs[0], *ends), (*start, parameters[1], macs[1], *ends))
+    return Row((*start, difference, parameters[0], macs[0], *ends), (*start, parameters[1], macs[1], *ends))
 
 
 def _is_best(entry: Entry, entries: Sequence[Entry]) -> bool:
