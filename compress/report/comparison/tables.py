@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 EXPLAINED = (
     "Accuracy on the test images: mean over seeds and 95 % interval (Student's t). Nothing was chosen by it. "
-    "Difference in points to the first method at the same budget, paired by seed. Files are float32 ONNX. Time without the "
-    "training that all methods share."
+    "Difference: points to the first method at the same budget, paired by seed. Files are float32 ONNX. Time without "
+    "the training that all methods share."
 )
 
 
