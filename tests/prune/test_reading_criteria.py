@@ -17,7 +17,8 @@ from compress.prune.criteria.obs import updated
 from compress.prune.criteria.thinet import greedy_errors
 from compress.prune.driver import result_of
 from compress.prune.problem import PruningProblem, Samples
-from compress.prune.readings import columns, layer_of, moments
+from compress.prune.readings import columns, layer_of
+from compress.prune.refitting import moments
 from compress.recipe import PruneSettings
 
 CHANNELS = ["thinet", "lasso-channel", "activity-variance"]

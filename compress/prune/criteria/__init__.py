@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class Criterion(Method):
         """
         return {}
 
+    def findings(self, problem: PruningProblem) -> dict[str, Any]:
+        """Returns what the report should tell of the network, by section, as a JSON value; nothing by default."""
+        return {}
+
     def choose(
         self,
         problem: PruningProblem,
@@ -57,9 +61,8 @@ class Criterion(Method):
         """Keeps the units with the highest scores."""
         scores = self.score(problem)
         keep = select(problem, scores, settings)
-        return Choice(
-            keep, values=self.reconstruct(problem, keep), details={"scores": [score.tolist() for score in scores]}
-        )
+        details = {"scores": [score.tolist() for score in scores], **self.findings(problem)}
+        return Choice(keep, values=self.reconstruct(problem, keep), details=details)
 
 
 class WeightCriterion(Method):

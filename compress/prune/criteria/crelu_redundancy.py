@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from compress.channels.graph import Array
 from compress.channels.groups import ChannelGroup
 from compress.prune.criteria import Criterion, criteria
-from compress.prune.method import Choice, Progress
 from compress.prune.phases import cosines, phase_report
 from compress.prune.problem import PruningProblem
-from compress.recipe import PruneSettings
-
-if TYPE_CHECKING:
-    from compress.prune.trainer import Trainer
 
 
 @criteria.register("crelu-redundancy")
@@ -36,18 +30,9 @@ class OppositePhase(Criterion):
         other.
     """
 
-    def choose(
-        self,
-        problem: PruningProblem,
-        settings: PruneSettings,
-        *,
-        trainer: Trainer | None = None,
-        progress: Progress | None = None,
-    ) -> Choice:
-        """Keeps the units with the highest scores, and reports the phases of every convolution."""
-        choice = super().choose(problem, settings, trainer=trainer, progress=progress)
-        phases = [layer.to_dict() for layer in phase_report(problem.network, seed=problem.seed)]
-        return dataclasses.replace(choice, details={**choice.details, "phases": phases})
+    def findings(self, problem: PruningProblem) -> dict[str, Any]:
+        """Returns the phases of every convolution."""
+        return {"phases": [layer.to_dict() for layer in phase_report(problem.network, seed=problem.seed)]}
 
     def score(self, problem: PruningProblem) -> list[Array]:
         """Returns 1 + cos, one array a group."""

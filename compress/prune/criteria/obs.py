@@ -12,7 +12,8 @@ from pydantic import Field
 from compress.channels.graph import Array
 from compress.prune.criteria import WeightCriterion, criteria
 from compress.prune.problem import PruningProblem
-from compress.prune.readings import damped, layer_of, moments
+from compress.prune.readings import layer_of
+from compress.prune.refitting import damped, moments
 
 
 @criteria.register("obs")

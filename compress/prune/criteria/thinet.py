@@ -12,7 +12,8 @@ from pydantic import Field
 from compress.channels.graph import Array
 from compress.prune.criteria import Criterion, criteria
 from compress.prune.problem import PruningProblem
-from compress.prune.readings import Moments, damped, moments, readers, rebuild, unit_gram
+from compress.prune.readings import readers
+from compress.prune.refitting import Moments, damped, moments, rebuild, unit_gram
 
 _RIDGE = 1e-6
 
