@@ -17,7 +17,7 @@ from compress.recipe import Budget, Recipe, Settings
 _HEAD = """\
 # Recipes and budgets
 
-*Made by `make docs` from `compress/recipe.py`; edit that.*
+*Made by `make docs` from `compress/recipe/`; edit that.*
 
 A recipe is a TOML file that says everything about a run; relative paths in it count from its folder. Unknown keys are
 refused. What is not given has its default.

@@ -13,7 +13,7 @@ WHOLE = {"model": {"network": "resnet8"}, "data": {"source": "digits"}, "train":
 
 def all_settings(kind=Settings):
     for child in kind.__subclasses__():
-        if child.__module__ == "compress.recipe":
+        if child.__module__.startswith("compress.recipe."):
             yield child
             yield from all_settings(child)
 
