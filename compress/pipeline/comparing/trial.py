@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compress.artifact import cleanup_partial, read_json, sha256_json, write_json
+from compress.artifact import read_json, sha256_json, write_json
 from compress.data.base import Dataset
 from compress.errors import NetworkError
 from compress.pipeline.context import Reporter, RunContext
 from compress.pipeline.manifest import Manifest, StageRecord
 from compress.pipeline.reporting import layer_channels
-from compress.pipeline.run import advance, open_manifest
-from compress.pipeline.stages import STAGES, Stage
+from compress.pipeline.run import run_stages
 from compress.prune.driver import method_of, problem_of
 from compress.prune.problem import PruningProblem
 from compress.recipe import PruneSettings, Recipe
@@ -28,8 +26,8 @@ _RESULT = "result.json"
 _STAYS = {"manifest.json", _RESULT, "plan.json", "retrained.safetensors", "shared.safetensors", "rewritten.onnx"}
 # A share of the cost: rounding to whole weights is no breach of a budget.
 _SLACK = 1e-3
-_SHARED = ("train", "sparsify")
-_MEASURED = tuple(itertools.takewhile(lambda stage: stage.name != "quantize", STAGES))
+# The stages that follow are about the format of the deployable file, whatever method made the network.
+_LAST = "rewrite"
 
 
 @dataclass
@@ -68,16 +66,13 @@ class Bench:
 
     def context(self, recipe: Recipe, folder: Path, name: str) -> RunContext:
         """Returns a run of some recipe in some folder; it publishes nothing."""
-        folder.mkdir(parents=True, exist_ok=True)
-        cleanup_partial(folder)
         return RunContext(recipe, self.base, folder, name, folder, _Within(self.reporter), self.dataset)
 
     def train(self, recipe: Recipe) -> None:
         """Trains the network that all methods start from, if that has not been done."""
         # Nothing of the cut counts here: a method's mistake must not end the comparison.
         plain = recipe.model_copy(update={"prune": PruneSettings(), "sparsify": None})
-        context = self.context(plain, self.folder, "baseline")
-        advance(context, open_manifest(context), _stages("train"))
+        run_stages(self.context(plain, self.folder, "baseline"), until="train")
 
     def shared(self, recipe: Recipe) -> tuple[Path, list[StageRecord]]:
         """Returns where the weights before the cut are, made if they are missing, and how they came about."""
@@ -87,10 +82,8 @@ class Bench:
         settings = recipe.sparsify
         word = settings.regularizer.name if settings.regularizer is not None else "none"
         folder = self.folder / f"{word}-{sha256_json(settings.model_dump(mode='json'))[:8]}"
-        context = self.context(recipe, folder, f"baseline, {word}")
-        manifest = open_manifest(context)
-        _adopt(manifest, self.folder, folder, records)
-        return folder, advance(context, manifest, _stages(*_SHARED))
+        _adopt(self.folder, folder, records)
+        return folder, run_stages(self.context(recipe, folder, f"baseline, {word}"), until="sparsify")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -121,11 +114,9 @@ def run_trial(bench: Bench, recipe: Recipe, folder: Path, name: str) -> dict[str
     source, shared = bench.shared(recipe)
     share, recipe = recipe.prune.ratio, _with_unit_ratio(recipe, source / "trained.safetensors")
     context = bench.context(recipe, folder, name)
-    manifest = open_manifest(context)
-    _adopt(manifest, source, folder, shared)
-    _hold_to_budget(share, recipe.prune, advance(context, manifest, _stages(*_SHARED, "prune"))[-1])
-    records = advance(context, manifest, _MEASURED)
-    result = _result(context, records)
+    _adopt(source, folder, shared)
+    _hold_to_budget(share, recipe.prune, run_stages(context, until="prune")[-1])
+    result = _result(context, run_stages(context, until=_LAST))
     write_json(folder / _RESULT, result)
     tidy(folder)
     return result
@@ -138,13 +129,13 @@ def tidy(folder: Path) -> None:
             path.unlink()
 
 
-def _stages(*names: str) -> list[Stage]:
-    return [stage for stage in STAGES if stage.name in names]
-
-
-def _adopt(manifest: Manifest, source: Path, folder: Path, records: Sequence[StageRecord]) -> None:
+def _adopt(source: Path, folder: Path, records: Sequence[StageRecord]) -> None:
     """Lets a folder have what was made in another one, without a second copy where the file system can."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(folder, {})
     for record in records:
+        if manifest.records.get(record.name) == record and record.intact(folder):
+            continue
         for name in record.outputs:
             (folder / name).unlink(missing_ok=True)
             try:
