@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Project, write_project
 from recorder import Recorder
+from tiny_project import Project, write_project
 
 import compress
 from compress.artifact import read_json
