@@ -68,6 +68,22 @@ def test_files_go_through_all_commands_one_after_the_other(project, command, as_
     assert not [path for path in Path("out").rglob("*") if path.name.endswith((".partial", ".state"))]
 
 
+def test_several_runs_are_one_page(project, command, as_json):
+    shutil.copytree(RUN, "runs/other")
+    table = json.loads(Path("runs/other/report.json").read_text())
+    table["recipe"]["prune"]["method"] = "fpgm"
+    Path("runs/other/report.json").write_text(json.dumps(table))
+    paths = as_json("report", RUN, "runs/other", "-o", "page")
+    assert "comparison-accuracy-by-cost.svg" in {Path(path).name for path in paths["plots"]}
+    entries = json.loads(Path(paths["json"]).read_text())["entries"]
+    assert [entry["method"] for entry in entries] == ["filter-l1", "fpgm"]
+    # Its JSON is enough to draw the page again.
+    again = as_json("report", "page", "-o", "again")
+    assert Path(again["html"]).read_text() == Path(paths["html"]).read_text()
+    code, out, err = command("report", RUN, "runs/other")
+    assert (code, out, err) == (2, "", "error: a page of several runs needs a folder; next: give it with --output\n")
+
+
 def write(name, text):
     Path(name).write_text(text)
     return name

@@ -24,7 +24,7 @@ from compress.report.comparison import ComparisonFigures, ComparisonPaths, write
 Number = TypeVar("Number", int, float)
 _COSTS = {"params": "parameters", "parameters": "parameters", "macs": "macs"}
 # What torch and numpy raise where a method meets a network that it cannot cope with.
-_BREAKDOWNS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AssertionError)
+_BREAKDOWNS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
