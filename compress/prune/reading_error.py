@@ -10,7 +10,8 @@ from torch import nn
 
 from compress.channels.graph import Array
 from compress.prune.problem import PruningProblem
-from compress.prune.readings import Layer, moments, readers, unit_gram
+from compress.prune.readings import Layer, readers
+from compress.prune.refitting import moments, unit_gram
 
 
 @dataclass(frozen=True)
