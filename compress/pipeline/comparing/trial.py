@@ -47,6 +47,10 @@ class _Within:
         """Passes it on, with the stage's name."""
         self.reporter.progress(done, f"{self.now}: {text}")
 
+    def note(self, text: str) -> None:
+        """Passes it on."""
+        self.reporter.note(text)
+
 
 @dataclass(frozen=True)
 class Bench:
