@@ -135,26 +135,82 @@ def operator_name(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _macs(graph: onnx.GraphProto, values: Values) -> tuple[int, list[str]]:
-    total = 0
-    uncounted = []
+@dataclass(frozen=True)
+class OperatorCost:
+    """What one node costs in one inference.
+
+    Attributes:
+        node: its name, or its first output's.
+        operator: see `operator_name`.
+        macs: multiply-accumulates; 0 for operators that have none.
+        bytes_moved: of all inputs and outputs, weights included, as far as their sizes are known.
+        element: type of what it multiplies, as ONNX numbers it; 0 if unknown.
+    """
+
+    node: str
+    operator: str
+    macs: int
+    bytes_moved: int
+    element: int
+
+
+def operator_costs(model: onnx.ModelProto, batch_size: int = 1) -> tuple[list[OperatorCost], list[str]]:
+    """Returns what each node that depends on an input costs, in order; and what could not be counted, with the reason.
+
+    Args:
+        model: checked; not changed.
+        batch_size: for a free batch axis.
+
+    Raises:
+        ModelFileError: if an input is no tensor with a shape, or shapes contradict each other.
+    """
+    graph, values = infer_shapes(model, batch_size)
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    # Integer kernels read and write what stands on the other side of a quantizer.
+    whole = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    whole |= {n.input[0]: n.output[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+    rows, uncounted = [], []
     for node in graph.node:
         if values.constant(*node.output):
             continue
-        name = f"{operator_name(node)} {node.name or node.output[0]!r}"
-        count = _COUNTERS.get(node.op_type)
-        if count is not None:
-            try:
-                total += count(node, values)
-            except _UnknownShapeError as error:
-                uncounted.append(f"{name}: shape of {error} is unknown")
-            except (IndexError, StopIteration, ValueError):
-                uncounted.append(f"{name}: its inputs do not fit it")
-        elif node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
-            uncounted.append(f"{name}: no rule")
-        elif any(inner.op_type in _COUNTERS for inner in _inner_nodes(node)):
-            uncounted.append(f"{name}: how often its body runs is unknown")
-    return total, uncounted
+        macs, why = _node_macs(node, values)
+        uncounted += [why] if why else []
+        read = [whole.get(name, name) for name in node.input if name]
+        moved = sum(values.size_bytes(name) or 0 for name in {*read, *(whole.get(n, n) for n in node.output)})
+        weight = next((stored[name] for name in read if name in stored), None)
+        rows.append(
+            OperatorCost(
+                node=node.name or node.output[0],
+                operator=operator_name(node),
+                macs=macs,
+                bytes_moved=moved,
+                element=weight or values.element(node.output[0]),
+            )
+        )
+    return rows, uncounted
+
+
+def _macs(graph: onnx.GraphProto, values: Values) -> tuple[int, list[str]]:
+    counted = [_node_macs(node, values) for node in graph.node if not values.constant(*node.output)]
+    return sum(macs for macs, _ in counted), [why for _, why in counted if why]
+
+
+def _node_macs(node: onnx.NodeProto, values: Values) -> tuple[int, str]:
+    """Returns the multiply-accumulates of a node, or 0 and why they are unknown."""
+    name = f"{operator_name(node)} {node.name or node.output[0]!r}"
+    count = _COUNTERS.get(node.op_type)
+    if count is not None:
+        try:
+            return count(node, values), ""
+        except _UnknownShapeError as error:
+            return 0, f"{name}: shape of {error} is unknown"
+        except (IndexError, StopIteration, ValueError):
+            return 0, f"{name}: its inputs do not fit it"
+    if node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
+        return 0, f"{name}: no rule"
+    if any(inner.op_type in _COUNTERS for inner in _inner_nodes(node)):
+        return 0, f"{name}: how often its body runs is unknown"
+    return 0, ""
 
 
 def _inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:

@@ -88,6 +88,10 @@ class Values:
         dims = kind.tensor_type.shape.dim
         return tuple(axis.dim_value for axis in dims) if all(axis.HasField("dim_value") for axis in dims) else None
 
+    def element(self, name: str) -> int:
+        """Returns the type of a value's elements as ONNX numbers it, 0 if it is unknown."""
+        return int(self._types[name].tensor_type.elem_type) if name in self._types else 0
+
     def size_bytes(self, name: str) -> int | None:
         """Returns a value's bytes, or None if they are unknown."""
         import onnx

@@ -6,6 +6,7 @@ system's stays as it is. What it fetches is checked by the client against the di
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -17,7 +18,13 @@ from compress.profiling.emulation.commands import ELSEWHERE, run
 
 _GUEST = "arm64"
 _GUEST_LIBRARIES = ("libc6", "libstdc++6", "libgcc-s1")
-_UBUNTU_KEYS = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
+# Later releases build QEMU statically, without plugins: there the newest of these is taken, from the same archive.
+_WITH_PLUGINS = {"debian": ("bookworm",), "ubuntu": ("jammy", "noble")}
+_KEYS = {
+    "debian": [Path(f"/usr/share/keyrings/debian-archive-keyring.{ending}") for ending in ("gpg", "pgp")],
+    "ubuntu": [Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")],
+}
+_COMPONENTS = {"debian": "main", "ubuntu": "main universe"}
 _CONFIGURATION = """\
 Dir::State "{folder}/state";
 Dir::State::status "{folder}/status";
@@ -115,18 +122,47 @@ def unpack(packages: list[Path], system: Distribution, host: Path, guest: Path) 
         guests = package.name.endswith(f"_{_GUEST}.deb")
         for root in {guest if guests else host, host if package.name.endswith(f"_{system.host}.deb") else guest}:
             run(["dpkg-deb", "--extract", package, root], f"unpacking {package.name}")
+    for root in (host, guest):
+        for link in [path for path in root.rglob("*") if path.is_symlink() and path.readlink().is_absolute()]:
+            # What a package calls the system's is this folder's.
+            inside = root / link.readlink().relative_to("/")
+            link.unlink()
+            link.symlink_to(os.path.relpath(inside, link.parent))
 
 
 def _sources(system: Distribution, folder: Path) -> str:
-    """Returns where packages come from: the system's own sources; Ubuntu keeps those for ARM elsewhere."""
-    if system.name != "ubuntu" or system.host == _GUEST:
+    """Returns where packages come from: the system's own sources where they will do.
+
+    Raises:
+        MachineError: if the distribution's keys are not there to check other sources with.
+    """
+    serving = _WITH_PLUGINS[system.name]
+    split = system.name == "ubuntu" and system.host != _GUEST
+    if system.codename in serving and not split:
         return ""
-    servers = {system.host: "http://archive.ubuntu.com/ubuntu", _GUEST: "http://ports.ubuntu.com/ubuntu-ports"}
-    lines = [
-        f"deb [arch={architecture} signed-by={_UBUNTU_KEYS}] {server} {system.codename}{pocket} main universe\n"
-        for architecture, server in servers.items()
-        for pocket in ("", "-updates", "-security")
-    ]
+    release = system.codename if system.codename in serving else serving[-1]
+    keys = next((path for path in _KEYS[system.name] if path.is_file()), None)
+    if keys is None:
+        raise MachineError(
+            f"{_KEYS[system.name][0]} is not there to check packages with",
+            next_step=f"install {system.name}-{'archive-' if system.name == 'debian' else ''}keyring, or {ELSEWHERE}",
+        )
+    lines = []
+    for architecture in dict.fromkeys((system.host, _GUEST)):
+        if system.name == "debian":
+            servers = {
+                "http://deb.debian.org/debian": ("", "-updates"),
+                "http://deb.debian.org/debian-security": ("-security",),
+            }
+        elif architecture in ("amd64", "i386"):
+            servers = {"http://archive.ubuntu.com/ubuntu": ("", "-updates", "-security")}
+        else:
+            servers = {"http://ports.ubuntu.com/ubuntu-ports": ("", "-updates", "-security")}
+        lines += [
+            f"deb [arch={architecture} signed-by={keys}] {server} {release}{pocket} {_COMPONENTS[system.name]}\n"
+            for server, pockets in servers.items()
+            for pocket in pockets
+        ]
     (folder / "sources.list").write_text("".join(lines), encoding="utf-8")
     return f'Dir::Etc::sourcelist "{folder}/sources.list";\nDir::Etc::sourceparts "{folder}/parts";'
 

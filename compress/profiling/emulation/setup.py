@@ -97,7 +97,9 @@ def _make(system: packages.Distribution, tell: Tell) -> Place:
         }
         try_out(Place(made, facts))
         write_json(made / MARKER, facts)
-        shutil.rmtree(final, ignore_errors=True)
+        # What an earlier version of the product made for the same runtime serves nobody any more.
+        for earlier in final.parent.glob(f"{onnxruntime.__version__}-*"):
+            shutil.rmtree(earlier, ignore_errors=True)
         made.rename(final)
     return Place(final, facts)
 
