@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compress.cli.options import Epsilon, Exact, Json, Model, RoundTo, Target
+from compress.cli.options import Epsilon, Exact, Json, Model, RoundTo, Stripes, Target
 from compress.cli.rewriting import rewrite_settings
 
 
@@ -17,6 +17,7 @@ def explain(
     exact: Exact = False,
     round_to: RoundTo = "none",
     target: Target = None,
+    stripes: Stripes = "auto",
     markdown: Annotated[Path | None, typer.Option(help="Write a Markdown table here.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -29,7 +30,7 @@ def explain(
     from compress.rewrite import explain as explain_model
     from compress.rewrite.explain import reason
 
-    found = explain_model(model, rewrite_settings(epsilon, exact, round_to, target))
+    found = explain_model(model, rewrite_settings(epsilon, exact, round_to, target, stripes))
     if markdown is not None:
         write_text(markdown, found.markdown())
     if as_json:
@@ -43,5 +44,7 @@ def explain(
     for layer in found.layers:
         for row in layer.kept:
             print_line(f"{layer.node}: {reason(row)}")
+        if layer.kernel:
+            print_line(f"{layer.node}: {layer.kernel}")
     for operator, count in found.unknown.items():
         print_line(f"{operator} × {count}: no rule, all that it touches stays")

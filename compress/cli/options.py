@@ -28,6 +28,14 @@ RoundTo = Annotated[
 Target = Annotated[
     str | None, typer.Option(help="With --round-to auto: x86 or arm, without measuring. Default: this machine.")
 ]
+Stripes = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|always|never",
+        help="Whether kernels with stripes or columns of zeros become sums of smaller convolutions: where that is "
+        "known to be faster; wherever it takes fewer MACs; never.",
+    ),
+]
 
 
 def tell_on_stderr(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compress.cli.options import Epsilon, Exact, Json, Model, Output, RoundTo, Target
+from compress.cli.options import Epsilon, Exact, Json, Model, Output, RoundTo, Stripes, Target
 from compress.cli.rewriting import rewrite_settings
 
 
@@ -18,6 +18,7 @@ def rewrite(
     exact: Exact = False,
     round_to: RoundTo = "none",
     target: Target = None,
+    stripes: Stripes = "auto",
     tolerance: Annotated[float, typer.Option(help="Largest relative difference of outputs.")] = 1e-5,
     inputs: Annotated[Path | None, typer.Option(help=".npz of real inputs, by name, to compare on too.")] = None,
     as_json: Json = False,
@@ -30,7 +31,7 @@ def rewrite(
     from compress.console import print_json, print_line, print_table, working
     from compress.rewrite import rewrite_file
 
-    settings = rewrite_settings(epsilon, exact, round_to, target, tolerance=tolerance)
+    settings = rewrite_settings(epsilon, exact, round_to, target, stripes, tolerance=tolerance)
     measure = None
     if settings.round_to == "auto" and target is None:
         from compress.pipeline.measuring import latencies

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def rewrite_settings(
-    epsilon: float | None, exact: bool, round_to: str, target: str | None, **others: Any
+    epsilon: float | None, exact: bool, round_to: str, target: str | None, stripes: str, **others: Any
 ) -> RewriteSettings:
     """Returns what the options say; what is not given has its default.
 
@@ -18,7 +18,12 @@ def rewrite_settings(
     """
     from compress.recipe import RewriteSettings, validate
 
-    given = {"round_to": int(round_to) if round_to.isdecimal() else round_to, "target": target, **others}
+    given = {
+        "round_to": int(round_to) if round_to.isdecimal() else round_to,
+        "target": target,
+        "stripes": stripes,
+        **others,
+    }
     if exact or epsilon is not None:
         given["epsilon"] = 0.0 if exact else epsilon
     return validate(given, RewriteSettings, "options")

@@ -30,6 +30,12 @@ class RewriteSettings(Settings):
     target: str | None = Field(
         None, description="with `auto`: where the file will run, `x86` or `arm`; then nothing is measured"
     )
+    stripes: Literal["auto", "int8", "always", "never"] = Field(
+        "auto",
+        description="convolutions whose kernels have stripes or columns of zeros become sums of smaller ones: auto: "
+        "where that is known to be faster, in the format of [quantize]; int8: where it is for a file that is quantized "
+        "to int8 later; always, where it takes fewer multiply-accumulates; never",
+    )
     tolerance: float = Field(1e-5, gt=0, description="largest difference of outputs, relative to their scale")
 
     @field_validator("round_to", mode="before")

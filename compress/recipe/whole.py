@@ -34,6 +34,12 @@ class Recipe(Settings):
     profile: ProfileSettings = Field(default_factory=ProfileSettings, description="how latency is measured")
     budget: str | None = Field("budget.toml", description="file with the limits, beside the recipe")
 
+    @property
+    def rewriting(self) -> RewriteSettings:
+        """The table [rewrite], with what follows from the format that the file will have."""
+        integers = self.rewrite.stripes == "auto" and self.quantize.format == "int8"
+        return self.rewrite.model_copy(update={"stripes": "int8"}) if integers else self.rewrite
+
     @model_validator(mode="after")
     def _weights_come_from_somewhere(self) -> Recipe:
         if self.train is None and self.model.checkpoint is None:

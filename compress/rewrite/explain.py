@@ -20,10 +20,12 @@ from compress.rewrite.analysis import analyse, analysing
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.duplicates import Duplicates
 from compress.rewrite.inner_models import inner_models
+from compress.rewrite.kernel_facts import kernels_of
 from compress.rewrite.rounding import Rounding, unmeasured
 from compress.rewrite.weighted import weighted
 
 _COUNTS = ("channels", "dead", "constant", "unread", "duplicate", "merged")
+_OF_KERNELS = ("positions", "stripes", "columns")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Layer:
         merged: those of them that a rewrite merges with what they are multiples of.
         rounded: that stay for nothing but rounding; they are among the constant and the unread ones.
         kept: reasons of the constant and the unread ones, and of the duplicates that are not merged.
+        positions: of its kernel that hold nothing, for what stays of its channels.
+        stripes: at other positions that hold nothing: of one filter, over all inputs.
+        columns: at other positions that hold nothing: of one input, over all filters.
+        kernel: what becomes of these.
     """
 
     node: str
@@ -53,6 +59,10 @@ class Layer:
     merged: int
     rounded: int = 0
     kept: tuple[Blocked, ...] = ()
+    positions: int = 0
+    stripes: int = 0
+    columns: int = 0
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,9 @@ class Explanation:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The counts of a layer that a table shows; those of rounding only where it was asked for."""
-        return (*_COUNTS, "rounded") if self.rounding.used != "none" else _COUNTS
+        """The counts of a layer that a table shows; those of rounding and of kernels only where there are any."""
+        rounded = ("rounded",) if self.rounding.used != "none" else ()
+        return (*_COUNTS, *rounded, *(name for name in _OF_KERNELS if any(getattr(one, name) for one in self.layers)))
 
     def rows(self, columns: tuple[str, ...]) -> list[tuple[str | int, ...]]:
         """Returns a row a layer: name, operator, and those counts."""
@@ -97,6 +108,8 @@ class Explanation:
         if reasons:
             lines += ["", "Channels that hold nothing, that nothing reads, or that repeat others, and that stay:", ""]
         lines += reasons
+        kernels = [f"- {_escaped(layer.node)}: {layer.kernel}" for layer in self.layers if layer.kernel]
+        lines += ["", "Parts of kernels that hold nothing:", "", *kernels] if kernels else []
         names = ", ".join(f"{name} × {count}" for name, count in self.unknown.items())
         lines += ["", f"Operators without a rule, whose surroundings stay: {names}"] if names else []
         return "\n".join(lines) + "\n"
@@ -122,7 +135,7 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
 def _explained(model: Parted, settings: RewriteSettings, rounding: Rounding) -> Explanation:
     """Explains the layers of a model's main graph, then those of the graphs inside its nodes."""
     known = analyse(model.skeleton, settings, model.weights)
-    layers, unknown = _layers(known), Counter(known.unknown)
+    layers, unknown = _layers(known, settings), Counter(known.unknown)
     for inner in inner_models(model, known.graph):
         found = _explained(take_apart(inner.model), settings, rounding)
         layers += found.layers
@@ -130,14 +143,14 @@ def _explained(model: Parted, settings: RewriteSettings, rounding: Rounding) -> 
     return Explanation(layers, dict(unknown), rounding)
 
 
-def _layers(known: Trace) -> tuple[Layer, ...]:
+def _layers(known: Trace, settings: RewriteSettings) -> tuple[Layer, ...]:
     kept = sweep(known)
     least = kept if known.widths == MINIMAL else sweep(replace(known, widths=MINIMAL))
     duplicates = Duplicates(known, kept)
     blocked: dict[str, list[Blocked]] = {}
     for row in blocked_channels(known):
         blocked.setdefault(row.tensor, []).append(row)
-    layers = []
+    layers, kernels = [], kernels_of(known, kept, settings)
     for one in weighted(known):
         stays, constant = one.stays(kept), one.constant(known)
         repeated = duplicates.of(one, stays & ~constant & ~one.unread(known))
@@ -154,6 +167,7 @@ def _layers(known: Trace) -> tuple[Layer, ...]:
                 merged=sum(unit in duplicates.gone for unit in units.tolist()),
                 rounded=int((stays & ~one.stays(least)).sum()),
                 kept=(*blocked.get(one.output, ()), *duplicates.kept(one.node, units)),
+                **kernels.get(one.output, {}),
             )
         )
     return tuple(layers)

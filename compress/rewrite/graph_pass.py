@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from compress.channels.graph import Array, Node
 from compress.channels.trace import Trace
+from compress.recipe import RewriteSettings
 
 
 class Pass(ABC):
@@ -21,6 +22,10 @@ class Pass(ABC):
 
     name: str
     order: int
+
+    def configured(self, settings: RewriteSettings) -> Pass | None:
+        """Returns the pass as settings want it; None if they want it left out."""
+        return self
 
     @abstractmethod
     def run(self, graph: gs.Graph, trace: Trace) -> list[str]:

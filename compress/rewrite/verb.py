@@ -127,7 +127,8 @@ def _rewritten(model: Parted, settings: RewriteSettings, given: Samples | None, 
     """Rewrites once; see `rewrite`. The seconds are left to the caller."""
     rounding = unmeasured(settings)
     original = Original(model, settings)
-    chosen = sorted((passes.get(name) for name in passes), key=lambda p: p.order)
+    wanted = (passes.get(name).configured(settings) for name in passes)
+    chosen = sorted((one for one in wanted if one is not None), key=lambda p: p.order)
     # What the runtime refuses is not worth an analysis.
     with Judge(original.model, settings.tolerance, given, file) as judge:
         try:

@@ -1,0 +1,272 @@
+"""Convolutions whose kernels hold zeros, as sums of smaller ones: which there are, and what each costs.
+
+A convolution is Σ_p W[:, :, p] · shift_p(x), over the positions p of its kernel. A *stripe* W[o, :, p] of zeros, and a
+*column* W[:, i, p] of zeros, need not be computed. Shifting is a depthwise convolution with one 1 in each kernel, a
+*pick*, and picks commute with 1×1 convolutions:
+
+- *ranked filters*: rank r takes the r-th stripe of each filter: y = Σ_r pick_r(W_r · x). Filters may be parted by how
+  many stripes they have; each part is then ranked, or a dense convolution with a smaller kernel.
+- *ranked inputs*: rank r takes the r-th column of each input: y = Σ_r W_r · pick_r(x).
+- *columns*: all columns at once: y = W · pick(x[indices]).
+
+Source: F. Meng et al., "Pruning Filter in Filter", 2020, computes stripes as 1×1 convolutions whose results are added;
+W. Wen et al., "Learning Structured Sparsity in Deep Neural Networks", 2016, leaves out columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.channels.graph import Array
+from compress.recipe import RewriteSettings
+from compress.rewrite.kernels import Convolved, Kernel
+
+# A runtime's fast kernels take channels by the block; an odd count falls off them (see benchmarks/stripes).
+BLOCK = 4
+_MOST_BOUNDARIES = 48
+_NODE_BYTES = 150
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an example costs.
+
+    Attributes:
+        macs: multiply-accumulates.
+        moved: elements that are written by operators that move or pick, not by convolutions that mix channels.
+        nodes: operators.
+        weights: entries that are stored.
+    """
+
+    macs: float
+    moved: float
+    nodes: int
+    weights: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, name) + getattr(other, name) for name in ("macs", "moved", "nodes", "weights")))
+
+
+@dataclass(frozen=True)
+class Tolls:
+    """What is charged beside multiply-accumulates, in multiply-accumulates.
+
+    Attributes:
+        moved: for each element that is moved.
+        node: for each operator.
+        share: of the cost before that a plan may have.
+        axes: how many spatial axes it takes; 0: any number.
+    """
+
+    moved: float
+    node: float
+    share: float = 1.0
+    axes: int = 0
+
+    def of(self, cost: Cost) -> float:
+        """Returns the charge for a cost."""
+        return cost.macs + self.moved * cost.moved + self.node * cost.nodes
+
+
+# Measured by benchmarks/stripes: what ONNX Runtime's CPU kernels make of picks and joins beside convolutions.
+MEASURED = Tolls(moved=30, node=80_000, share=0.9, axes=2)
+# Fewer multiply-accumulates, whatever they take; a node counts as little as decides between plans that are alike.
+WHATEVER = Tolls(moved=0, node=1)
+
+
+def tolls_of(settings: RewriteSettings) -> Tolls | None:
+    """Returns what settings charge; None if nothing is to be split."""
+    return {"auto": MEASURED, "always": WHATEVER, "never": None}[settings.stripes]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Filters that are computed together.
+
+    Attributes:
+        filters: which.
+        kernel: the smallest that holds all they use.
+        places: which positions of the whole kernel it has.
+        ranks: for each rank and filter, the position in `kernel`, −1: none. Shape: (ranks, filters). None: dense.
+    """
+
+    filters: Array
+    kernel: Kernel
+    places: tuple[slice, ...]
+    ranks: Array | None
+
+
+@dataclass(frozen=True)
+class ByFilters:
+    """Parts of the filters, each by itself; their results are joined."""
+
+    parts: tuple[Part, ...]
+    cost: Cost
+
+    @property
+    def order(self) -> Array:
+        """Where the result of each filter stands among those of all parts."""
+        return np.argsort(np.concatenate([part.filters for part in self.parts]))
+
+    def __str__(self) -> str:
+        dense = sum(part.ranks is None for part in self.parts)
+        ranks = sum(len(part.ranks) for part in self.parts if part.ranks is not None)
+        return f"{dense + ranks} convolutions over parts of the filters" if dense else f"{ranks} ranks of stripes"
+
+
+@dataclass(frozen=True)
+class RankedInputs:
+    """Ranks of columns. `ranks`: for each rank and input, the position in `kernel`, −1: none. Shape: (ranks, I)."""
+
+    kernel: Kernel
+    places: tuple[slice, ...]
+    ranks: Array
+    cost: Cost
+
+    def __str__(self) -> str:
+        return f"{len(self.ranks)} ranks of columns"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """All columns at once; as many as fill whole blocks, and the others beside them.
+
+    Attributes:
+        kernel: the smallest that holds all.
+        places: which positions of the whole kernel it has.
+        blocks: inputs and positions in `kernel`, for each block. Shape of each: (columns, 2).
+    """
+
+    kernel: Kernel
+    places: tuple[slice, ...]
+    blocks: tuple[Array, ...]
+    cost: Cost
+
+    def __str__(self) -> str:
+        return f"{sum(map(len, self.blocks))} columns"
+
+
+Plan = ByFilters | RankedInputs | Columns
+
+
+def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
+    """Returns the cheapest plan that has fewer multiply-accumulates than the convolution and needs no more bytes."""
+    if one.kernel.groups != 1 or one.weight.shape[0] == 0 or tolls.axes not in (0, len(one.outputs)):
+        return None
+    before = _dense(one, one.weight.shape[0], one.kernel.size)
+    limit = tolls.share * tolls.of(before)
+    allowed = (before.weights - _NODE_BYTES / one.weight.itemsize) - 1
+    found = [
+        plan
+        for plan in _plans(one, tolls)
+        if plan.cost.macs < before.macs
+        and plan.cost.weights + _NODE_BYTES / one.weight.itemsize * (plan.cost.nodes - 1) <= allowed
+        and tolls.of(plan.cost) <= limit
+    ]
+    return min(found, key=lambda plan: tolls.of(plan.cost), default=None)
+
+
+def _plans(one: Convolved, tolls: Tolls) -> Iterator[Plan]:
+    filters, inputs = one.weight.shape[:2]
+    nonzero = one.nonzero.reshape(filters, inputs, -1)
+    stripes, columns = (np.asarray(nonzero.any(axis=axis)) for axis in (1, 0))
+    if not stripes.all():
+        yield from _by_filters(one, stripes, tolls)
+    if not columns.all():
+        yield from _by_inputs(one, columns)
+
+
+def _by_filters(one: Convolved, stripes: Array, tolls: Tolls) -> Iterator[Plan]:
+    """`stripes`: which filter uses which position. Shape: (O, positions)."""
+    count = len(stripes)
+    order = np.lexsort((*stripes.T[::-1], stripes.sum(axis=1)))
+    step = BLOCK * max(1, -(-count // (BLOCK * _MOST_BOUNDARIES)))
+    bounds = [*range(0, count, step), count]
+    best: list[tuple[float, list[tuple[Part, Cost]]]] = [(0.0, [])]
+    for stop in bounds[1:]:
+        ways = []
+        for index, start in enumerate(bounds[: len(best)]):
+            for part, cost in _parts(one, np.sort(order[start:stop]), stripes):
+                charge = best[index][0] + tolls.of(cost)
+                ways.append((charge, [*best[index][1], (part, cost)]))
+        best.append(min(ways, key=lambda way: way[0], default=(math.inf, [])))
+    # All filters in one part need not be joined.
+    options = [best[-1][1], *([option] for option in _parts(one, np.arange(count), stripes))]
+    for option in options:
+        if option:
+            joined = _joined(one, tuple(part for part, _ in option))
+            yield ByFilters(tuple(part for part, _ in option), sum((cost for _, cost in option), joined))
+
+
+def _parts(one: Convolved, filters: Array, stripes: Array) -> Iterator[tuple[Part, Cost]]:
+    mine = stripes[filters]
+    if not mine.any():
+        return
+    used = np.asarray(mine.any(axis=0)).reshape([span.size for span in one.kernel.spans])
+    kernel, places = one.kernel.only(used, cut=False)
+    yield Part(filters, kernel, places, None), _dense(one, len(filters), kernel.size)
+    if filters.size % BLOCK:
+        return
+    ranks = _ranks(_placed(mine, one.kernel, places))
+    inputs, total = one.weight.shape[1], len(ranks) * len(filters)
+    macs = total * (inputs * math.prod(one.inputs) + kernel.size * math.prod(one.outputs))
+    cost = Cost(macs, total * math.prod(one.outputs), 3 * len(ranks) - 1, total * (inputs + kernel.size))
+    yield Part(filters, kernel, places, ranks), cost
+
+
+def _joined(one: Convolved, parts: tuple[Part, ...]) -> Cost:
+    if len(parts) == 1:
+        return Cost(0, 0, 0, 0)
+    count = one.weight.shape[0]
+    return Cost(0, 2 * count * math.prod(one.outputs), 2, 2 * count)
+
+
+def _by_inputs(one: Convolved, columns: Array) -> Iterator[Plan]:
+    """`columns`: which input is read at which position. Shape: (I, positions)."""
+    filters, inputs = one.weight.shape[:2]
+    before, after = math.prod(one.inputs), math.prod(one.outputs)
+    used = np.asarray(columns.any(axis=0)).reshape([span.size for span in one.kernel.spans])
+    kernel, places = one.kernel.only(used, cut=False)
+    placed = _placed(columns, one.kernel, places)
+    if inputs % BLOCK == 0:
+        ranks = _ranks(placed)
+        total = ranks.size
+        cost = Cost(
+            total * (kernel.size + filters) * after, total * after, 3 * len(ranks) - 1, total * (kernel.size + filters)
+        )
+        yield RankedInputs(kernel, places, ranks, cost)
+    pairs = np.argwhere(placed)
+    whole = len(pairs) - len(pairs) % BLOCK
+    blocks = tuple(block for block in (pairs[:whole], pairs[whole:]) if len(block))
+    total = len(pairs)
+    cost = Cost(
+        total * (kernel.size + filters) * after,
+        total * (before + after),
+        4 * len(blocks) - 1,
+        total * (kernel.size + filters) + 2 * total,
+    )
+    yield Columns(kernel, places, blocks, cost)
+
+
+def _dense(one: Convolved, filters: int, size: int) -> Cost:
+    weights = filters * one.weight.shape[1] * size
+    return Cost(weights * math.prod(one.outputs), 0, 1, weights)
+
+
+def _placed(used: Array, kernel: Kernel, places: tuple[slice, ...]) -> Array:
+    """Returns which positions of a smaller kernel are used. Shapes: (n, positions) → (n, its positions)."""
+    whole = used.reshape(len(used), *(span.size for span in kernel.spans))
+    return whole[(slice(None), *places)].reshape(len(used), -1)
+
+
+def _ranks(used: Array) -> Array:
+    """Returns the r-th used position of each row, −1 where there is none. Shapes: (n, positions) → (ranks, n)."""
+    counts = used.sum(axis=1)
+    ranks = np.full((int(counts.max()), len(used)), -1)
+    rows, positions = np.nonzero(used)
+    ranks[np.concatenate([np.arange(count) for count in counts]), rows] = positions
+    return ranks
