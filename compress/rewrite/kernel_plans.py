@@ -162,7 +162,7 @@ def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
     allowed = (before.weights - _NODE_BYTES / one.weight.itemsize) - 1
     found = [
         plan
-        for plan in _plans(one, tolls)
+        for plan in plans(one, tolls)
         if plan.cost.macs < before.macs
         and plan.cost.weights + _NODE_BYTES / one.weight.itemsize * (plan.cost.nodes - 1) <= allowed
         and tolls.of(plan.cost) <= limit
@@ -170,7 +170,8 @@ def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
     return min(found, key=lambda plan: tolls.of(plan.cost), default=None)
 
 
-def _plans(one: Convolved, tolls: Tolls) -> Iterator[Plan]:
+def plans(one: Convolved, tolls: Tolls) -> Iterator[Plan]:
+    """Yields what a convolution without groups could be computed as; filters are parted as the tolls want it."""
     filters, inputs = one.weight.shape[:2]
     nonzero = one.nonzero.reshape(filters, inputs, -1)
     stripes, columns = (np.asarray(nonzero.any(axis=axis)) for axis in (1, 0))

@@ -52,7 +52,7 @@ class SplitKernels(Pass):
             target = origin(nodes, one.node)
             plan = cheapest(one, self.tolls) if all(map(_is_stored, target.inputs[1:])) else None
             if plan is not None:
-                _Split(graph, target, one).into(plan)
+                Split(graph, target, one).into(plan)
                 notes.append(f"{one.node.name} computed as {plan}")
         return notes
 
@@ -62,7 +62,7 @@ def _is_stored(tensor: gs.Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class _Split:
+class Split:
     """Nodes that take the place of a convolution."""
 
     graph: gs.Graph
