@@ -1,7 +1,9 @@
 """When a convolution with zeros in its kernels is faster in parts: every plan beside the dense convolution, timed.
 
-    python benchmarks/stripes/stripes.py --output benchmarks/stripes/stripes.json [--again]
+    python benchmarks/stripes/stripes.py --output benchmarks/stripes/stripes.json [--int8] [--again]
     python benchmarks/stripes/stripes.py --output benchmarks/stripes/stripes.json --rules
+
+With `--int8` all models are quantized first: uint8 activations, int8 weights with one scale a channel.
 
 Each case is a layer between two 1×1 convolutions, as networks have them: Conv 1×1 → Conv k×k → Relu → Conv 1×1. Models
 run in alternating blocks; a ratio is that of the whole, with its 95 % interval. `--rules` asks of charges for moved
@@ -20,16 +22,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper, shape_inference
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from compress.artifact import write_json
 from compress.channels.trace import trace
-from compress.onnx_io.file import write_model
+from compress.onnx_io.file import read_model, write_model
 from compress.onnx_io.graph import channel_graph
 from compress.pipeline.machine import machine_facts
 from compress.profiling.runner import make_feed, open_session, run_block
 from compress.profiling.statistics import paired_ratio
-from compress.rewrite.kernel_plans import MEASURED, WHATEVER, Plan, Tolls, plans
+from compress.rewrite.kernel_plans import MEASURED, MEASURED_INT8, WHATEVER, Plan, Tolls, plans
 from compress.rewrite.kernels import Convolved, convolutions
 from compress.rewrite.passes.crop_kernels import CropKernels
 from compress.rewrite.passes.split_kernels import Split
@@ -37,9 +40,9 @@ from compress.rewrite.passes.split_kernels import Split
 BLOCKS, RUNS, WARM_UP = 20, 6, 5
 LAYERS = [(8, 28), (16, 8), (16, 28), (32, 14), (32, 28), (64, 7), (64, 28), (128, 14), (256, 7)]
 WORTH = 0.95
-CHARGES = [Tolls(moved, node, share, 2) for moved, node, share in itertools.product(
-    (0, 10, 15, 20, 25, 30, 40, 50, 60), (0, 20_000, 40_000, 60_000, 80_000, 120_000, 160_000), (0.8, 0.9, 1.0),
-)]  # fmt: skip
+MOVED = (0, 10, 15, 20, 25, 30, 40, 50, 60, 100, 150, 200, 250, 300, 400)
+NODE = (0, 20_000, 40_000, 80_000, 120_000, 200_000, 300_000, 500_000)
+CHARGES = [Tolls(moved, node, share, 2) for moved, node, share in itertools.product(MOVED, NODE, (0.8, 0.9, 1.0))]
 
 
 def cases() -> Iterator[tuple[str, np.ndarray, dict[str, object]]]:
@@ -120,7 +123,27 @@ def exported(graph: gs.Graph) -> ModelProto:
     return made
 
 
-def measured(weight: np.ndarray, facts: dict[str, object]) -> dict[str, object]:
+class Inputs(CalibrationDataReader):
+    def __init__(self, model: ModelProto) -> None:
+        generator = np.random.default_rng(0)
+        (value,) = model.graph.input
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        self.left = [{value.name: generator.standard_normal(shape).astype(np.float32)} for _ in range(2)]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return self.left.pop() if self.left else None
+
+
+def quantized(model: ModelProto) -> ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (str(Path(folder) / name) for name in ("before.onnx", "after.onnx"))
+        write_model(shape_inference.infer_shapes(model), Path(before))
+        quantize_static(before, after, Inputs(model), per_channel=True,
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)  # fmt: skip
+        return read_model(Path(after))
+
+
+def measured(weight: np.ndarray, facts: dict[str, object], int8: bool) -> dict[str, object]:
     dense = model(weight, facts)
     if facts["zeros"] == "positions":
         found = {"cropped": (cropped(dense), None)}
@@ -128,10 +151,16 @@ def measured(weight: np.ndarray, facts: dict[str, object]) -> dict[str, object]:
         # Parted as either tolls want it; what both want is one way.
         one = layer_of(dense)
         most = one.weight.size * int(np.prod(one.outputs))
-        ways = (plan for tolls in (MEASURED, WHATEVER) for plan in plans(one, tolls) if plan.cost.macs < most)
+        ways = (
+            plan
+            for tolls in (MEASURED_INT8 if int8 else MEASURED, WHATEVER)
+            for plan in plans(one, tolls)
+            if plan.cost.macs < most
+        )
         kinds = {(str(plan), plan.cost): plan for plan in ways}
         found = {f"{text}, {cost.nodes} nodes": (split(dense, plan), cost) for (text, cost), plan in kinds.items()}
-    minima = timed([dense, *(split_ for split_, _ in found.values())])
+    models = [dense, *(split_ for split_, _ in found.values())]
+    minima = timed([quantized(one) for one in models] if int8 else models)
     ways = {}
     for (name, (_, cost)), times in zip(found.items(), minima[1:], strict=True):
         against = paired_ratio(times, minima[0])
@@ -183,25 +212,35 @@ def judged(rows: list[dict], tolls: Tolls) -> dict[str, float | int]:
 
 
 def rules(found: dict) -> None:
-    rows = [row for row in found["rows"].values() if row["zeros"] != "positions"]
-    for tolls in sorted(CHARGES, key=lambda one: (judged(rows, one)["slower"], judged(rows, one)["mean_ratio"]))[:12]:
-        sys.stdout.write(f"{tolls}: {judged(rows, tolls)}\n")
-    sys.stdout.write(f"the rule: {MEASURED}: {judged(rows, MEASURED)}\n")
-    sys.stdout.write(f"always: {judged(rows, WHATEVER)}\n")
-    found["rules"] = {"auto": judged(rows, MEASURED), "always": judged(rows, WHATEVER)}
+    found["rules"] = {}
+    for int8, rule in ((False, MEASURED), (True, MEASURED_INT8)):
+        rows = [row for row in found["rows"].values() if row["zeros"] != "positions" and row["int8"] == int8]
+        if not rows:
+            continue
+        ways = {tolls: judged(rows, tolls) for tolls in [*CHARGES, rule, WHATEVER]}
+        for tolls in sorted(ways, key=lambda one: (ways[one]["slower"], ways[one]["mean_ratio"]))[:12]:
+            sys.stdout.write(f"{tolls}: {ways[tolls]}\n")
+        sys.stdout.write(f"the rule: {rule}: {ways[rule]}\nalways: {ways[WHATEVER]}\n")
+        found["rules"]["int8" if int8 else "float32"] = {
+            "tolls": {"moved": rule.moved, "node": rule.node, "share": rule.share},
+            "auto": ways[rule],
+            "always": ways[WHATEVER],
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--int8", action="store_true", help="quantize the models")
     parser.add_argument("--again", action="store_true", help="measure what the file already has anew")
     parser.add_argument("--rules", action="store_true", help="judge rules by what the file has")
     arguments = parser.parse_args()
     found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"rows": {}}
-    for name, weight, facts in () if arguments.rules else cases():
-        if name in found["rows"] and not arguments.again:
+    for case, weight, facts in () if arguments.rules else cases():
+        name = f"{case}, int8" if arguments.int8 else case
+        if (name in found["rows"] and not arguments.again) or (arguments.int8 and facts["kernel"] == 5):
             continue
-        found["rows"][name] = row = measured(weight, facts)
+        found["rows"][name] = row = measured(weight, facts, arguments.int8)
         sys.stderr.write(f"{name}: {row['us']} us, {[(way, one['ratio']) for way, one in row['ways'].items()]}\n")
         load = [round(value, 2) for value in os.getloadavg()]
         found |= {"machine": machine_facts(), "load_average": load, "settings": {"blocks": BLOCKS, "runs": RUNS}}

@@ -31,9 +31,9 @@ Target = Annotated[
 Stripes = Annotated[
     str,
     typer.Option(
-        metavar="auto|always|never",
+        metavar="auto|int8|always|never",
         help="Whether kernels with stripes or columns of zeros become sums of smaller convolutions: where that is "
-        "known to be faster; wherever it takes fewer MACs; never.",
+        "known to be faster; where it will be in int8; wherever it takes fewer MACs; never.",
     ),
 ]
 

@@ -39,7 +39,7 @@ def export_networks(context: RunContext, _: Sequence[StageRecord]) -> dict[str, 
 
 def rewrite_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, Any]:
     """Rewrites both, so that they differ by the pruning alone → before.onnx, rewritten.onnx."""
-    settings, measure = context.recipe.rewrite, latencies(context.recipe.profile)
+    settings, measure = context.recipe.rewriting, latencies(context.recipe.profile)
     figures = {}
     for source, target in (("exported_before", "before"), ("exported", "rewritten")):
         files = context.path(f"{source}.onnx"), context.path(f"{target}.onnx")

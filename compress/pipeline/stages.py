@@ -99,7 +99,8 @@ def _train_settings(context: RunContext) -> Any:
 def _rewrite(context: RunContext) -> Any:
     """Returns what decides the rewriting: how latency is measured too, where that decides how to round."""
     names = ("rewrite", "profile") if context.recipe.rewrite.round_to == "auto" else ("rewrite",)
-    return _section(*names, "data", data=True)(context)
+    found = _section(*names, "data", data=True)(context)
+    return found | {"rewrite": context.recipe.rewriting.model_dump(mode="json")}
 
 
 def _weights(context: RunContext) -> list[Path]:

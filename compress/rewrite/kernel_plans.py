@@ -28,7 +28,8 @@ from compress.rewrite.kernels import Convolved, Kernel
 # A runtime's fast kernels take channels by the block; an odd count falls off them (see benchmarks/stripes).
 BLOCK = 4
 _MOST_BOUNDARIES = 48
-_NODE_BYTES = 150
+# A node of a file: its name, its output, its operands and the names of its constants begin with the layer's output.
+_NODE_BYTES, _NAMES = 80, 8
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,14 @@ class Tolls:
 
 # Measured by benchmarks/stripes: what ONNX Runtime's CPU kernels make of picks and joins beside convolutions.
 MEASURED = Tolls(moved=30, node=80_000, share=0.9, axes=2)
+MEASURED_INT8 = Tolls(moved=200, node=300_000, share=0.9, axes=2)
 # Fewer multiply-accumulates, whatever they take; a node counts as little as decides between plans that are alike.
 WHATEVER = Tolls(moved=0, node=1)
 
 
 def tolls_of(settings: RewriteSettings) -> Tolls | None:
     """Returns what settings charge; None if nothing is to be split."""
-    return {"auto": MEASURED, "always": WHATEVER, "never": None}[settings.stripes]
+    return {"auto": MEASURED, "int8": MEASURED_INT8, "always": WHATEVER, "never": None}[settings.stripes]
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,12 @@ def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
         return None
     before = _dense(one, one.weight.shape[0], one.kernel.size)
     limit = tolls.share * tolls.of(before)
-    allowed = (before.weights - _NODE_BYTES / one.weight.itemsize) - 1
+    node = (_NODE_BYTES + _NAMES * len(one.node.outputs[0])) / one.weight.itemsize
     found = [
         plan
         for plan in plans(one, tolls)
         if plan.cost.macs < before.macs
-        and plan.cost.weights + _NODE_BYTES / one.weight.itemsize * (plan.cost.nodes - 1) <= allowed
+        and plan.cost.weights + node * plan.cost.nodes <= before.weights
         and tolls.of(plan.cost) <= limit
     ]
     return min(found, key=lambda plan: tolls.of(plan.cost), default=None)

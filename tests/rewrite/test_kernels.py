@@ -5,6 +5,7 @@ import pytest
 from onnx import helper
 from strategies import make_model
 
+from compress.channels.graph import Node
 from compress.onnx_io.session import session
 from compress.recipe import RewriteSettings
 from compress.rewrite import explain, rewrite
@@ -204,7 +205,8 @@ def test_filters_are_regrouped_by_the_positions_that_they_use():
 def test_each_plan_is_taken_where_it_is_cheapest():
     def plan(weight, tolls=MEASURED, stride=1, size=28):
         kernel = Kernel(tuple(Span(3, stride, 1, 1, 1) for _ in range(2)), 1)
-        return cheapest(Convolved(None, kernel, weight, weight != 0, (size,) * 2, (size // stride,) * 2), tolls)
+        node = Node("Conv", "conv", ("x", "w"), ("c",))
+        return cheapest(Convolved(node, kernel, weight, weight != 0, (size,) * 2, (size // stride,) * 2), tolls)
 
     assert str(plan(striped(64, 64, (2,)))) == "2 ranks of stripes"
     assert str(plan(columned(64, 64, (2,)))) == "2 ranks of columns"
