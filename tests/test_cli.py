@@ -175,6 +175,10 @@ def test_each_command_explains_itself_and_its_options(command, name):
             ["explain", "m.onnx", "--target", "arm"],
             "options: target: it says how auto rounds; set round_to to auto too",
         ),
+        (
+            ["rewrite", "m.onnx", "-o", "x", "--stripes", "some"],
+            "options: stripes: Input should be 'auto', 'int8', 'always' or 'never'; got some; ",
+        ),
         (["profile", "m.onnx", "--runs", "0"], "options: runs: Input should be greater than or equal to 1; got 0; "),
     ],
 )
