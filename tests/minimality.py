@@ -14,7 +14,7 @@ from compress.rewrite import rewrite
 EQUAL = 1e-5
 AGREEMENTS = {
     "equal": "as small as the smallest exact cut",
-    "below": "nothing is larger, and more went than cuts can: a layer, an operand, a tie, an order, a duplicate, a place",
+    "below": "nothing is larger, and more went than cuts can: a layer, an operand, a tie, an order, a twin, a place",
     "uneven": "the smallest, unless constants count that differ from place to place; a rewrite takes them for unknown",
     "accident": "the smallest, unless signs count: sums that a ReLU or a clip always cuts off, though no zero says so",
     "choice": "as many channels; which one is the last of a tensor where all are dead makes a reader wider",

@@ -10,7 +10,7 @@ import numpy as np
 from compress.channels.sweep import Kept
 from compress.channels.trace import Trace
 from compress.recipe import RewriteSettings
-from compress.rewrite.kernel_plans import cheapest, tolls_of
+from compress.rewrite.kernel_plans import cheapest, smaller, tolls_of
 from compress.rewrite.kernels import Convolved, convolutions
 
 _NEVER = "not split: stripes = never"
@@ -53,10 +53,17 @@ def _facts(one: Convolved, settings: RewriteSettings) -> dict[str, Any] | None:
     ]
     if not said:
         return None
-    kernel = f"{' and '.join(said)} hold nothing"
-    if stripes.any() or columns.any():
-        kernel += f": {_fate(one, settings)}"
+    fates = [_grid(one)] if counts["positions"][0] else []
+    fates += [_fate(one, settings)] if stripes.any() or columns.any() else []
+    kernel = f"{' and '.join(said)} hold nothing: {'; '.join(fates)}"
     return {name: idle for name, (idle, _) in counts.items()} | {"kernel": kernel}
+
+
+def _grid(one: Convolved) -> str:
+    kernel, _ = smaller(one)
+    if kernel.size == one.kernel.size:
+        return "no smaller grid without padding below zero holds the others"
+    return f"a kernel of {'×'.join(str(span.size) for span in kernel.spans)} holds the others"
 
 
 def _fate(one: Convolved, settings: RewriteSettings) -> str:
@@ -65,7 +72,7 @@ def _fate(one: Convolved, settings: RewriteSettings) -> str:
         return _NEVER
     if one.kernel.groups > 1:
         return _GROUPED
-    kernel, places = one.kernel.only(np.asarray(one.nonzero.any(axis=(0, 1))), cut=False)
+    kernel, places = smaller(one)
     within = (slice(None), slice(None), *places)
     plan = cheapest(replace(one, kernel=kernel, weight=one.weight[within], nonzero=one.nonzero[within]), tolls)
     return _DEAR if plan is None else f"computed as {plan}"

@@ -155,6 +155,23 @@ class Columns:
 Plan = ByFilters | RankedInputs | Columns
 
 
+def smaller(one: Convolved, *, cut: bool = True) -> tuple[Kernel, tuple[slice, ...]]:
+    """Returns the kernel that holds all that is used, and which positions it has.
+
+    Args:
+        one: the convolution.
+        cut: whether the input may be cut where padding would become negative, if that is worth it.
+    """
+    used = np.asarray(one.nonzero.any(axis=(0, 1)))
+    within, whole = one.kernel.only(used, cut=False), one.kernel.only(used)
+    if not cut or whole[0].size == within[0].size:
+        return within
+    filters, inputs = one.weight.shape[:2]
+    saved = (within[0].size - whole[0].size) * filters * inputs * math.prod(one.outputs)
+    moved = inputs * one.kernel.groups * math.prod(one.inputs)
+    return whole if MEASURED.moved * moved + MEASURED.node < saved else within
+
+
 def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
     """Returns the cheapest plan that has fewer multiply-accumulates than the convolution and needs no more bytes."""
     if one.kernel.groups != 1 or one.weight.shape[0] == 0 or tolls.axes not in (0, len(one.outputs)):

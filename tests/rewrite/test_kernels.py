@@ -275,9 +275,9 @@ def test_what_holds_nothing_is_explained():
     model = with_outputs(network(weight, pads=[1] * 4, size=24))
     (layer,) = explain(model).layers
     assert (layer.positions, layer.stripes, layer.columns) == (3, 32 * 4, 0)
-    assert layer.kernel.endswith("hold nothing: computed as 2 ranks of stripes")
+    assert layer.kernel.endswith("a kernel of 2×3 holds the others; computed as 2 ranks of stripes")
     assert (
-        "conv: 3 of 9 positions of its kernel and 128 of 192 stripes hold nothing: computed as 2 ranks of stripes"
+        "conv: 3 of 9 positions of its kernel and 128 of 192 stripes hold nothing: a kernel of 2×3 holds the others; "
         in (explain(model).markdown())
     )
     (layer,) = explain(model, RewriteSettings(stripes="never")).layers

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from compress.channels.trace import Trace
 from compress.rewrite.graph_pass import Pass, constant, fresh_name, origin, producers
-from compress.rewrite.kernel_plans import MEASURED, Tolls
+from compress.rewrite.kernel_plans import smaller
 from compress.rewrite.kernels import Convolved, Kernel, convolutions
 from compress.rewrite.passes import passes
 
@@ -32,24 +30,12 @@ class CropKernels(Pass):
         nodes, gone = producers(graph), 0
         for one in convolutions(trace):
             target = origin(nodes, one.node)
-            kernel, places = smaller(one, MEASURED if trace.graph.opset >= _SLICE_WITH_INPUTS else None)
+            kernel, places = smaller(one, cut=trace.graph.opset >= _SLICE_WITH_INPUTS)
             if kernel.size == one.kernel.size or not isinstance(target.inputs[1], gs.Constant):
                 continue
             _crop(graph, target, one, kernel, places)
             gone += one.kernel.size - kernel.size
         return [f"{gone} positions of kernels removed"] if gone else []
-
-
-def smaller(one: Convolved, tolls: Tolls | None) -> tuple[Kernel, tuple[slice, ...]]:
-    """Returns the kernel that holds all that is used, and which positions it has; without `tolls` no input is cut."""
-    used = np.asarray(one.nonzero.any(axis=(0, 1)))
-    within, whole = one.kernel.only(used, cut=False), one.kernel.only(used)
-    if tolls is None or whole[0].size == within[0].size:
-        return within
-    filters, inputs = one.weight.shape[:2]
-    saved = (within[0].size - whole[0].size) * filters * inputs * math.prod(one.outputs)
-    moved = inputs * one.kernel.groups * math.prod(one.inputs)
-    return whole if tolls.moved * moved + tolls.node < saved else within
 
 
 def _crop(graph: gs.Graph, target: gs.Node, one: Convolved, kernel: Kernel, places: tuple[slice, ...]) -> None:
