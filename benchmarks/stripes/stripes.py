@@ -169,6 +169,7 @@ def measured(weight: np.ndarray, facts: dict[str, object], int8: bool) -> dict[s
         ways[name] = ratio | {"cost": costs}
     positions = int(np.prod(layer_of(dense).outputs))
     return facts | {
+        "int8": int8,
         "macs": int(np.prod(weight.shape)) * positions,
         "us": round(float(minima[0].min()), 1),
         "ways": ways,

@@ -74,8 +74,8 @@ class Tolls:
 
 
 # Measured by benchmarks/stripes: what ONNX Runtime's CPU kernels make of picks and joins beside convolutions.
-MEASURED = Tolls(moved=30, node=80_000, share=0.9, axes=2)
-MEASURED_INT8 = Tolls(moved=200, node=300_000, share=0.9, axes=2)
+MEASURED = Tolls(moved=25, node=120_000, share=0.9, axes=2)
+MEASURED_INT8 = Tolls(moved=150, node=200_000, share=0.9, axes=2)
 # Fewer multiply-accumulates, whatever they take; a node counts as little as decides between plans that are alike.
 WHATEVER = Tolls(moved=0, node=1)
 
