@@ -97,7 +97,7 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         """Shows a line for good."""
-        self._console.print(f"{self._name:>9}  {text}")
+        self._console.print(f"{self._name:>9}  {text}", soft_wrap=True)
 
     def progress(self, done: float, text: str) -> None:
         """Moves the bar."""

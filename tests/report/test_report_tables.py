@@ -4,7 +4,8 @@ from rich.console import Console
 
 from compress.report import RunFigures, markdown_table, terminal_table
 from compress.report.markdown import markdown_report
-from compress.report.summary import lead, summary_rows, verdict
+from compress.report.plot import PLOTS
+from compress.report.summary import device_latencies, lead, speed_words, summary_rows, verdict
 
 
 def terminal(table, width=100):
@@ -118,3 +119,29 @@ def test_budget_rows_of_unknown_names_and_devices_are_shown():
 def test_a_minimal_run_has_tables_without_rows():
     assert terminal({"name": "x"}).split() == ["x", "No", "budget", "was", "given,", "so", "nothing", "was", "checked"]
     assert markdown_table(RunFigures(name="x")) == ""
+
+
+def test_instructions_are_shown_as_such_and_never_as_time(figures):
+    rows = [row for row in figures["latency"] if row["device"] == "host"]
+    counted = [
+        {key: value for key, value in row.items() if key not in ("p50_ms", "p90_ms", "load_ms", "peak_rss_bytes")}
+        | {"device": "arm", "kind": "counted", "instructions": 20.5e6 if index == 0 else 9.75e6}
+        for index, row in enumerate(rows)
+    ]
+    run = RunFigures.from_dict({**figures, "latency": [*rows, *counted]})
+    row = next(row for row in summary_rows(run) if row.name == "Instructions, arm")
+    assert (row.unit, row.before, row.after, row.outcome) == ("M", "20.5", "9.75", "none")
+    assert speed_words(device_latencies(run)[1]) == "2.6× fewer instructions on arm"
+    panels = PLOTS.get("operators")(run).panels
+    assert "time in one run on host (µs)" in panels[0]
+    assert "instructions of one run on arm (thousands)" in panels[1]
+    assert "µs" not in panels[1]
+    assert "20,500,000 instructions" in markdown_report(run)
+
+
+def test_a_bound_is_not_called_a_measurement(figures):
+    rows = [row | {"device": "estimate", "kind": "estimated"} for row in figures["latency"] if row["device"] == "host"]
+    run = RunFigures.from_dict({**figures, "latency": rows})
+    assert any(row.name == "Bound, estimate" for row in summary_rows(run))
+    assert speed_words(device_latencies(run)[0]).endswith("faster by estimate on estimate")
+    assert "bound of the time of one run" in PLOTS.get("operators")(run).panels[0]
