@@ -25,7 +25,7 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto, helper, numpy_helper, shape_inference
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-from compress.artifact import write_json
+from compress.artifact import write_text
 from compress.channels.trace import trace
 from compress.onnx_io.file import read_model, write_model
 from compress.onnx_io.graph import channel_graph
@@ -229,6 +229,15 @@ def rules(found: dict) -> None:
         }
 
 
+def save(found: dict, path: Path) -> None:
+    """Writes one row a line."""
+    rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in found["rows"].items())
+    head = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in found.items() if name != "rows"]
+    rows = f' "rows": {{\n{rows}\n }}'
+    text = ",\n".join([*head, rows])
+    write_text(path, f"{{\n{text}\n}}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
@@ -245,9 +254,9 @@ def main() -> None:
         sys.stderr.write(f"{name}: {row['us']} us, {[(way, one['ratio']) for way, one in row['ways'].items()]}\n")
         load = [round(value, 2) for value in os.getloadavg()]
         found |= {"machine": machine_facts(), "load_average": load, "settings": {"blocks": BLOCKS, "runs": RUNS}}
-        write_json(arguments.output, found)
+        save(found, arguments.output)
     rules(found)
-    write_json(arguments.output, found)
+    save(found, arguments.output)
 
 
 if __name__ == "__main__":
