@@ -20,7 +20,7 @@ import numpy as np
 
 from compress.channels.graph import Array
 from compress.channels.labels import STAYS, Slices, coverage, on_axis
-from compress.channels.sweep import WHOLE_SLICES, needed, sliceable, slices_by_cells
+from compress.channels.sweep import WHOLE_SLICES, minimal, needed, sliceable, slices_by_cells
 from compress.channels.trace import Trace
 
 Partition = tuple[tuple[int, ...], ...]
@@ -31,11 +31,10 @@ def arrange(trace: Trace) -> Array | None:
 
     Shape: (atoms,); it maps classes to classes, within blocks.
     """
-    live = needed(trace)
-    dead, restored = sliceable(trace.labels, live)
+    dead, restored = minimal(trace)
     if all(one.reason != WHOLE_SLICES for one in restored):
         return None
-    places = _Places(trace, live)
+    places = _Places(trace, needed(trace))
     source, _ = places.best()
     arranged, _ = sliceable(trace.labels, places.alive[source][places.classes])
     return source if arranged.sum() > dead.sum() else None

@@ -60,6 +60,7 @@ class Graph:
         constants: initializers and constants by name.
         shapes: concrete shape by tensor name; a tensor whose shape is unknown is absent.
         dynamic: tensor name → for each axis, whether its size is an example for a symbolic one.
+        elements: element type by tensor name, where one is known; of a foreign operator's result, its stand-in's.
         opset: version of ONNX's own operators.
         types: element type by tensor name, where it is known for sure.
     """
@@ -70,6 +71,7 @@ class Graph:
     constants: Mapping[str, Array]
     shapes: Mapping[str, Shape]
     dynamic: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    elements: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
     opset: int = 18
     types: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 

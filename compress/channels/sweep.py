@@ -10,7 +10,7 @@ import numpy as np
 from compress.channels.graph import Array, Node, Shape
 from compress.channels.labels import STAYS, Labels, Slices, coverage, on_axis
 from compress.channels.rules.base import NodeEdit
-from compress.channels.trace import Trace
+from compress.channels.trace import Trace, once
 from compress.channels.widths import MINIMAL, sites
 
 _TRIED = 16  # so many atoms are tried as the last of a tensor
@@ -95,6 +95,7 @@ class Kept:
         return None if (new == constant.reshape(-1)).all() else NodeEdit(inputs={index: new.astype(np.int64)})
 
 
+@once
 def sweep(trace: Trace) -> Kept:
     """Finds the largest set of channels that no output needs and that can be cut out of every tensor.
 
@@ -102,7 +103,7 @@ def sweep(trace: Trace) -> Kept:
         what remains; each axis keeps at least one position, and each layer that loses channels as many as
         `trace.widths` wants.
     """
-    kept = Kept(trace, *sliceable(trace.labels, needed(trace)))
+    kept = Kept(trace, *minimal(trace))
     while trace.widths != MINIMAL and (revived := _widened(kept)):
         alive = ~kept.dead
         for one in revived:
@@ -132,11 +133,18 @@ def _widened(kept: Kept) -> list[Restored]:
     return found
 
 
+@once
+def minimal(trace: Trace) -> tuple[Array, list[Restored]]:
+    """Returns the dead atoms, whatever widths are wanted, and those that had to come back; see `sliceable`."""
+    return sliceable(trace.labels, needed(trace))
+
+
 def keep_only(trace: Trace, live: Array) -> Kept:
     """Returns what remains if the atoms marked in `live`, and all that is tied to them, stay."""
     return Kept(trace, *sliceable(trace.labels, live.copy()))
 
 
+@once
 def needed(trace: Trace) -> Array:
     """Returns which atoms stay for themselves: an output needs them, or they are pinned. Shape: (atoms,), booleans."""
     labels = trace.labels

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compress.channels.graph import Graph, Shape
 from compress.onnx_io.memory import peak_activation_bytes
-from compress.onnx_io.shapes import Shape, Values, infer_shapes
+from compress.onnx_io.shapes import Sized, Values, sized
 from compress.onnx_io.tensors import graphs, subgraphs
 
 if TYPE_CHECKING:
@@ -66,23 +67,26 @@ class Cost:
     uncounted: tuple[str, ...]
 
 
-def onnx_cost(model: onnx.ModelProto, batch_size: int = 1, sizes: Mapping[str, int] | None = None) -> Cost:
+def onnx_cost(
+    model: onnx.ModelProto, batch_size: int = 1, sizes: Mapping[str, int] | None = None, graph: Graph | None = None
+) -> Cost:
     """Counts what a model costs.
 
     Args:
         model: checked, see `compress.onnx_io.file.read_model`; not changed.
         batch_size: for a free batch axis; a fixed one is counted as it is.
         sizes: numbers for other free axes, by name; 64 otherwise.
+        graph: the model's channel graph, if there is one already.
 
     Raises:
         ModelFileError: if an input is no tensor with a shape, or shapes contradict each other.
     """
-    graph, values = infer_shapes(model, batch_size, sizes)
-    macs, uncounted = _macs(graph, values)
+    found = sized(model, batch_size, sizes, graph)
+    macs, uncounted = _macs(found)
     return Cost(
         parameters=_parameters(model),
         macs=macs,
-        peak_activation_bytes=peak_activation_bytes(graph, values),
+        peak_activation_bytes=peak_activation_bytes(found),
         operators=_operators(model),
         uncounted=tuple(uncounted),
     )
@@ -164,13 +168,14 @@ def operator_costs(model: onnx.ModelProto, batch_size: int = 1) -> tuple[list[Op
     Raises:
         ModelFileError: if an input is no tensor with a shape, or shapes contradict each other.
     """
-    graph, values = infer_shapes(model, batch_size)
+    graph = sized(model, batch_size)
+    values = graph.values
     stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     # Integer kernels read and write what stands on the other side of a quantizer.
-    whole = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
-    whole |= {n.input[0]: n.output[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+    whole = {n.output[0]: n.input[0] for n in graph.nodes if n.op_type == "DequantizeLinear"}
+    whole |= {n.input[0]: n.output[0] for n in graph.nodes if n.op_type == "QuantizeLinear"}
     rows, uncounted = [], []
-    for node in graph.node:
+    for node in graph.nodes:
         if values.constant(*node.output):
             continue
         macs, why = _node_macs(node, values)
@@ -190,8 +195,9 @@ def operator_costs(model: onnx.ModelProto, batch_size: int = 1) -> tuple[list[Op
     return rows, uncounted
 
 
-def _macs(graph: onnx.GraphProto, values: Values) -> tuple[int, list[str]]:
-    counted = [_node_macs(node, values) for node in graph.node if not values.constant(*node.output)]
+def _macs(graph: Sized) -> tuple[int, list[str]]:
+    values = graph.values
+    counted = [_node_macs(node, values) for node in graph.nodes if not values.constant(*node.output)]
     return sum(macs for macs, _ in counted), [why for _, why in counted if why]
 
 

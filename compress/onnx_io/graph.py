@@ -6,9 +6,9 @@ data: an axis whose size differs is symbolic.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ _SMALL = 1024  # elements; constants up to this size may be shapes, indices and 
 _LARGEST = 1 << 28
 _LONGEST = 1 << 26
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
+_SURE = {np.dtype(kind) for kind in _ELEMENTS.values()}
+_DTYPES = {element: helper.tensor_dtype_to_np_dtype(element) for element in helper.get_all_tensor_dtypes()}
 
 
 def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None) -> Graph:
@@ -47,9 +49,35 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
         model: a checked model; nodes in topological order. It is not changed.
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`; not copied.
     """
-    model = inlined(model)
+    return _folded(_shaped(_raw_graph(inlined(model), weights or {})))
+
+
+def sized_graph(model: ModelProto, sizes: Mapping[str, Shape], graph: Graph | None = None) -> Graph:
+    """Returns the channel graph of a model with chosen sizes; what large constants hold is not looked at.
+
+    Args:
+        model: a checked model without functions; it is not changed.
+        sizes: of every input.
+        graph: its channel graph, if there is one already; it serves if the example sizes are the chosen ones.
+    """
+    if graph is not None and all(graph.shapes.get(name) == size for name, size in sizes.items()):
+        return _folded(replace(graph, dynamic={})) if graph.dynamic else graph
+    unshaped = _raw_graph(model, dict(_large_constants(model.graph)))
+    return _folded(unshaped.shaped(*_infer(unshaped.skeleton, unshaped.graph, sizes)))
+
+
+def _large_constants(graph: GraphProto) -> Iterator[tuple[str, Array]]:
+    """Yields a stand-in for each large constant: of its shape and element type, and without its data."""
+    stored = ((node.output[0], node.attribute[0].t) for node in graph.node if node.op_type == "Constant")
+    for name, tensor in (*((tensor.name, tensor) for tensor in graph.initializer), *stored):
+        if math.prod(tensor.dims) > _SMALL:
+            yield name, np.broadcast_to(np.zeros((), _DTYPES[tensor.data_type]), tuple(tensor.dims))
+
+
+def _raw_graph(model: ModelProto, weights: Mapping[str, Array]) -> _Unshaped:
+    """Returns a model's nodes and constants in plain terms, and what shapes are inferred from."""
     graph = model.graph
-    constants = dict(weights or {})
+    constants = dict(weights)
     constants |= {
         tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name not in constants
     }
@@ -68,14 +96,10 @@ def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None)
     elsewhere = {name for node in written for name in captured_by(node)} | set(outputs)
     plain = list(plain_nodes(written, constants, elsewhere, opset))
     nodes = tuple(_node(part.node, index, part.whole) for index, part in enumerate(plain))
-    raw = Graph(nodes, inputs, outputs, constants, known, {}, opset)
+    raw = Graph(nodes, inputs, outputs, constants, known, opset=opset)
     stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
-    types: dict[str, np.dtype[Any]] = {}
-    shapes, dynamic = _shapes(model, [*stored, *(node for part in plain for node in part.shaped)], raw, types)
-    for name in _stood_in_for(plain):
-        types.pop(name, None)
-    shaped = dataclasses.replace(raw, shapes=shapes | known, dynamic=dynamic, types=types)
-    return _folded(shaped)
+    skeleton = _without_weights(model, [*stored, *(node for part in plain for node in part.shaped)])
+    return _Unshaped(raw, skeleton, _stood_in_for(plain))
 
 
 def _folded(graph: Graph) -> Graph:
@@ -93,7 +117,7 @@ def _folded(graph: Graph) -> Graph:
     leaving = {id(node) for node in gone}
     nodes = tuple(node for node in graph.nodes if id(node) not in leaving)
     results = {output: found[output] for node in gone for output in node.outputs if output}
-    return dataclasses.replace(graph, nodes=nodes, constants={**graph.constants, **results})
+    return replace(graph, nodes=nodes, constants={**graph.constants, **results})
 
 
 def _seeds(graph: Graph) -> dict[str, Array]:
@@ -153,22 +177,45 @@ def _stood_in_for(plain: list[Plain]) -> set[str]:
     return found
 
 
-def _shapes(
-    model: ModelProto, nodes: list[NodeProto], graph: Graph, types: dict[str, np.dtype[Any]]
-) -> tuple[dict[str, Shape], dict[str, tuple[bool, ...]]]:
-    """Returns the shapes of all tensors, and which axes have no size of their own; fills in the element types."""
-    skeleton = _without_weights(model, nodes)
-    if not any(_is_free(dim) for value in skeleton.graph.input for dim in value.type.tensor_type.shape.dim):
-        return _infer(skeleton, graph, _EXAMPLES[0], apart=0, types=types), {}
+@dataclass(frozen=True)
+class _Unshaped:
+    """A graph before its shapes are known.
+
+    Attributes:
+        graph: nodes and constants.
+        skeleton: the model without weight data.
+        foreign: see `_stood_in_for`.
+    """
+
+    graph: Graph
+    skeleton: ModelProto
+    foreign: set[str]
+
+    def shaped(self, shapes: Mapping[str, Shape], elements: Mapping[str, np.dtype[Any]], **found: Any) -> Graph:
+        """Returns the graph with what has been inferred."""
+        sure = {name: kind for name, kind in elements.items() if kind in _SURE and name not in self.foreign}
+        return replace(self.graph, shapes=shapes, elements=elements, types=sure, **found)
+
+
+def _shaped(unshaped: _Unshaped) -> Graph:
+    """Returns a graph with its shapes, for examples of its free axes."""
+    raw, skeleton = unshaped.graph, unshaped.skeleton
+    inputs = [value.type.tensor_type.shape.dim for value in skeleton.graph.input]
+    free = [axis for dims in inputs for axis, dim in enumerate(dims) if _is_free(dim)]
+    if not free:
+        shapes, elements = _infer(skeleton, raw, {})
+        return unshaped.shaped(shapes, elements)
     # Symbols of different names may differ, unless the network does not stand that.
     apart = _APART
-    first = _infer(skeleton, graph, _EXAMPLES[0], apart=apart, types=types)
-    if any(name not in first for node in graph.nodes for name in node.outputs if name):
-        together = _infer(skeleton, graph, _EXAMPLES[0], apart=0)
+    first, elements = _infer(skeleton, raw, _sizes(skeleton, raw, _EXAMPLES[0], apart=apart))
+    if any(name not in first for node in raw.nodes for name in node.outputs if name):
+        together, _ = _infer(skeleton, raw, _sizes(skeleton, raw, _EXAMPLES[0], apart=0))
         if len(first) < len(together):
             apart, first = 0, together
     dynamic = {}
-    others = [_infer(skeleton, graph, example, apart=apart) for example in _EXAMPLES[1:]]
+    # The last example tells of axes beside the first.
+    more = _EXAMPLES[1:] if any(free) else _EXAMPLES[1:2]
+    others = [_infer(skeleton, raw, _sizes(skeleton, raw, example, apart=apart))[0] for example in more]
     for name, shape in first.items():
         found = [other[name] for other in others if name in other]
         if name not in others[0] or any(len(other) != len(shape) for other in found):
@@ -176,7 +223,30 @@ def _shapes(
             dynamic[name] = (True,) * len(shape)
         elif any(other != shape for other in found):
             dynamic[name] = tuple(len(set(sizes)) > 1 for sizes in zip(shape, *found, strict=True))
-    return first, dynamic
+    return unshaped.shaped(first, elements, dynamic=dynamic)
+
+
+def _sizes(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apart: int) -> dict[str, Shape]:
+    """Returns a shape for each input.
+
+    Args:
+        skeleton: the model without weight data.
+        graph: the model's nodes and constants.
+        example: sizes of free first axes, and of other free axes.
+        apart: by how much the sizes of two symbols differ.
+    """
+    sizes: dict[str, int] = {}
+    found = {}
+    for value in skeleton.graph.input:
+        shape = []
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.name in graph.inputs else ()):
+            size = dim.dim_value
+            if _is_free(dim):
+                size = example[min(axis, 1)] + (apart * len(sizes) if axis else 0)
+                size = sizes.setdefault(dim.dim_param, size) if dim.dim_param else size
+            shape.append(size)
+        found[value.name] = tuple(shape)
+    return found
 
 
 def _is_free(dim: TensorShapeProto.Dimension) -> bool:
@@ -202,30 +272,23 @@ def _without_weights(model: ModelProto, nodes: list[NodeProto]) -> ModelProto:
 
 
 def _infer(
-    skeleton: ModelProto,
-    graph: Graph,
-    example: tuple[int, int],
-    *,
-    apart: int,
-    types: dict[str, np.dtype[Any]] | None = None,
-) -> dict[str, Shape]:
+    skeleton: ModelProto, graph: Graph, sizes: Mapping[str, Shape]
+) -> tuple[dict[str, Shape], dict[str, np.dtype[Any]]]:
     """Infers shapes; where that fails for want of a value, works the value out and infers again.
 
     Args:
         skeleton: the model without weight data.
         graph: the model's nodes and constants.
-        example: sizes of free first axes, and of other free axes.
-        apart: by how much the sizes of two symbols differ.
-        types: where element types are put, if they are wanted.
+        sizes: of the inputs that have free axes, at least.
+
+    Returns:
+        Shape by tensor name, and element type.
     """
     model = ModelProto()
     model.CopyFrom(skeleton)
-    sizes: dict[str, int] = {}
     for value in model.graph.input:
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.name in graph.inputs else ()):
-            if _is_free(dim):
-                size = example[min(axis, 1)] + (apart * len(sizes) if axis else 0)
-                dim.dim_value = sizes.setdefault(dim.dim_param, size) if dim.dim_param else size
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes.get(value.name, ()), strict=False):
+            dim.dim_value = size
     passed_on = [output for output in model.graph.output if output.name in graph.shapes or output.name in graph.inputs]
     for output in passed_on:
         # Its shape is the input's, and must not be declared a second time.
@@ -234,19 +297,19 @@ def _infer(
         if output.type.HasField("tensor_type"):
             # Declared output sizes may name symbols that now have a size.
             output.type.tensor_type.ClearField("shape")
-    known: dict[str, Shape] = {}
+    known: dict[str, Array] = {}
     while True:
         inferred = shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
-        shapes = dict(_known(inferred.graph)) | dict(graph.shapes) | known
-        if types is not None:
-            types.update(_element_types(inferred.graph))
+        shapes, elements = _known(inferred.graph)
+        for name, value in (*graph.constants.items(), *known.items()):
+            shapes[name], elements[name] = tuple(value.shape), value.dtype
         if all(name in shapes for node in graph.nodes for name in node.outputs if name):
-            return shapes
-        values = known_values(dataclasses.replace(graph, shapes=shapes), _seeds(graph))
+            return shapes, elements
+        values = known_values(replace(graph, shapes=shapes), _seeds(graph))
         values = {n: v for n, v in values.items() if n not in known and v.size <= _SMALL and v.dtype.kind in "iub"}
         if not values:
-            return shapes
-        known |= {name: tuple(value.shape) for name, value in values.items()}
+            return shapes, elements
+        known |= values
         rest = [node for node in model.graph.node if not set(node.output) <= known.keys()]
         del model.graph.node[:]
         model.graph.node.extend(rest)
@@ -254,17 +317,17 @@ def _infer(
             model.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
 
 
-def _element_types(graph: GraphProto) -> Iterator[tuple[str, np.dtype[Any]]]:
+def _known(graph: GraphProto) -> tuple[dict[str, Shape], dict[str, np.dtype[Any]]]:
+    shapes, elements = {}, {}
     for value in (*graph.input, *graph.value_info, *graph.output):
-        element = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
-        if element in _ELEMENTS:
-            yield value.name, np.dtype(_ELEMENTS[element])
-
-
-def _known(graph: GraphProto) -> Iterator[tuple[str, Shape]]:
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            shape = tuple(dim.dim_value for dim in dims if dim.HasField("dim_value") and dim.dim_value >= 0)
-            if len(shape) == len(dims) and math.prod(shape) <= _LARGEST and max(shape, default=0) <= _LONGEST:
-                yield value.name, shape
+        kind = value.type
+        if not kind.HasField("tensor_type"):
+            continue
+        tensor = kind.tensor_type
+        if tensor.elem_type in _DTYPES:
+            elements[value.name] = _DTYPES[tensor.elem_type]
+        if tensor.HasField("shape"):
+            sizes = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+            if min(sizes, default=0) >= 0 and math.prod(sizes) <= _LARGEST and max(sizes, default=0) <= _LONGEST:
+                shapes[value.name] = tuple(sizes)
+    return shapes, elements

@@ -10,12 +10,8 @@ beforehand and counts nothing.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from compress.onnx_io.shapes import Values
-
-if TYPE_CHECKING:
-    import onnx
+from compress.onnx_io.shapes import Sized
 
 _VIEWS = {"DequantizeLinear", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 _IN_PLACE = {
@@ -45,16 +41,14 @@ _IN_PLACE = {
 }
 
 
-def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
+def peak_activation_bytes(graph: Sized) -> int | None:
     """Returns the largest sum of live activations in bytes, or None if the size of one is unknown.
 
     Args:
-        graph: with inferred shapes, in order of execution.
-        values: of the graph.
+        graph: with shapes for some size of each input.
     """
-    outputs = {value.name for value in graph.output}
-    fed = {value.name for value in graph.input if not values.constant(value.name)}
-    readers = Counter(name for node in graph.node for name in set(node.input))
+    values, outputs, fed = graph.values, set(graph.outputs), set(graph.inputs)
+    readers = Counter(name for node in graph.nodes for name in set(node.input))
     home: dict[str, str] = {}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
@@ -66,14 +60,14 @@ def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
             return False
         home[name] = buffer
         first.setdefault(buffer, position)
-        last[buffer] = max(last.get(buffer, position), len(graph.node) if name in outputs else position)
+        last[buffer] = max(last.get(buffer, position), len(graph.nodes) if name in outputs else position)
         # A buffer that a quantizer shares with its neighbours never holds the wide values.
         size[buffer] = min(size.get(buffer, bytes_needed), bytes_needed)
         return True
 
     if not all(enter(name, 0, name) for name in fed):
         return None
-    for position, node in enumerate(graph.node):
+    for position, node in enumerate(graph.nodes):
         if values.constant(*node.output):
             continue
         for name in node.input:
@@ -90,7 +84,7 @@ def peak_activation_bytes(graph: onnx.GraphProto, values: Values) -> int | None:
                 and not enter(name, position, home[source] if shares and index == 0 else name)
             ):
                 return None
-    live = [0] * (len(graph.node) + 2)
+    live = [0] * (len(graph.nodes) + 2)
     for buffer, bytes_needed in size.items():
         live[first[buffer]] += bytes_needed
         live[last[buffer] + 1] -= bytes_needed

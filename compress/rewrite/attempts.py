@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain, repeat
 
 from compress.channels.trace import Trace
+from compress.errors import ModelFileError
 from compress.onnx_io.cost import Cost, onnx_cost
 from compress.onnx_io.file import strip_metadata
 from compress.onnx_io.functions import inlined
@@ -16,7 +17,6 @@ from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
-from compress.rewrite.passes import passes
 from compress.rewrite.proof import Judge, Proof
 from compress.rewrite.workpiece import Workpiece
 
@@ -53,7 +53,11 @@ class Original:
     @cached_property
     def cost(self) -> Cost:
         """What it costs."""
-        return onnx_cost(self.stripped.skeleton)
+        try:
+            graph = self.trace.graph
+        except ModelFileError:
+            graph = None
+        return onnx_cost(self.stripped.skeleton, graph=graph)
 
     @cached_property
     def file_bytes(self) -> int:
@@ -63,15 +67,6 @@ class Original:
     def workpiece(self) -> Workpiece:
         """Returns it as something for passes to work on."""
         return Workpiece(self.plain, self.settings, self.trace)
-
-    def folded_cost(self) -> Cost:
-        """Returns its cost with computed shapes folded: more can be counted."""
-        piece = self.workpiece()
-        try:
-            folded, _ = _fixpoint(piece, [passes.get("drop-zero-bias"), passes.get("fold-constants")], set())
-        except PassError:
-            return self.cost
-        return onnx_cost(folded.skeleton)
 
     def kept(self, note: str, proof: Proof) -> Attempt:
         """Returns the attempt to leave it as it is."""
@@ -143,7 +138,7 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
     proof = judge.prove(result, once=not notes)
-    cost = onnx_cost(result.skeleton) if notes else original.cost
+    cost = onnx_cost(result.skeleton, graph=piece.trace.graph) if notes else original.cost
     attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active))
     return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
 
@@ -157,7 +152,7 @@ def growth(original: Original, result: Attempt) -> str | None:
         "bytes": (original.file_bytes, result.file_bytes),
     }
     if before.uncounted:
-        # Folding makes more shapes known: what is counted only afterwards has not been added.
+        # What is counted only afterwards has not been added.
         del sizes["multiply-accumulates"]
     larger = (f"{old} {unit} would become {new}" for unit, (old, new) in sizes.items() if new > old)
     return next(larger, None)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from compress.errors import ModelFileError
 from compress.onnx_io.cost import onnx_cost
-from compress.onnx_io.shapes import Values, infer_shapes
+from compress.onnx_io.shapes import Values, sized
 from compress.onnx_io.stand_ins import attributes_of
 from compress.onnx_io.tensors import all_nodes
 from compress.quantize.factors import Factors, split_kernel, split_matrix
@@ -65,7 +65,7 @@ class LowRank(Format):
 
         require_float32(model)
         fixed = fix_weights(model)
-        _, values = infer_shapes(model)
+        values = sized(model).values
         weights = {t.name: t for t in fixed.graph.initializer if t.data_type == TensorProto.FLOAT}
         taken = {name for node in all_nodes(fixed) for name in (*node.input, *node.output)} | set(weights)
         made: dict[str, onnx.TensorProto] = {}

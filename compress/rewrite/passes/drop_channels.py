@@ -22,9 +22,11 @@ class DropChannels(Pass):
     def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
         """Drops; see `Pass.run`."""
         kept = sweep(trace)
+        if not kept.dead.any():
+            return []
         tensors = graph.tensors()
         cut = [tensors[name] for name in trace.graph.constants if name in tensors and kept.changed(name)]
-        if not kept.dead.any() or not all(isinstance(tensor, gs.Constant) for tensor in cut):
+        if not all(isinstance(tensor, gs.Constant) for tensor in cut):
             # What is known to be constant must be one in the file before it can be cut.
             return []
         nodes = producers(graph)
