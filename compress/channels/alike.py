@@ -242,13 +242,15 @@ def likeness(trace: Trace) -> Likeness:
 
 def frozen(value: object) -> Hashable:
     """Returns a hashable stand-in for an attribute or a value."""
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
     if isinstance(value, list | tuple):
         return tuple(frozen(item) for item in value)
     if isinstance(value, Mapping):
         return tuple((key, frozen(item)) for key, item in sorted(value.items()))
-    return value if isinstance(value, int | float | str | bytes | None) else repr(value)
+    return repr(value)
 
 
 def _counted(shape: Iterable[int]) -> Array:

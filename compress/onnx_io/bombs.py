@@ -8,7 +8,7 @@ shape inference is tried in another process first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,8 +36,9 @@ def require_bounded(model: onnx.ModelProto, what: str) -> None:
     Raises:
         ModelFileError: naming what unfolds.
     """
-    constants = _scalars(model)
-    for node in all_nodes(model):
+    nodes = list(all_nodes(model))
+    constants = _scalars(model, nodes)
+    for node in nodes:
         if node.op_type != "Range" or not all(name in constants for name in node.input) or len(node.input) != 3:
             continue
         start, limit, step = (constants[name] for name in node.input)
@@ -50,25 +51,25 @@ def require_bounded(model: onnx.ModelProto, what: str) -> None:
                 next_step="do not use this file",
             )
     _require_few_nodes(model, what)
-    if any(abs(size) > _SUSPICIOUS for size in _sizes(model)):
+    if any(abs(size) > _SUSPICIOUS for size in _sizes(model, nodes)):
         _try_shape_inference(model, what)
 
 
-def _sizes(model: onnx.ModelProto) -> Iterator[int]:
+def _sizes(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> Iterator[int]:
     """Yields the integers that a model states: attributes, sizes of axes, small constants.
 
     The bounds of slices are left out: "up to the end" is commonly written as the largest integer.
     """
     from onnx import numpy_helper
 
-    bounds = {name for node in all_nodes(model) if node.op_type == "Slice" for name in node.input[1:]}
-    bounds -= {name for node in all_nodes(model) for name in node.input[: 1 if node.op_type == "Slice" else None]}
-    for name, tensor in _constants(model):
+    bounds = {name for node in nodes if node.op_type == "Slice" for name in node.input[1:]}
+    bounds -= {name for node in nodes for name in node.input[: 1 if node.op_type == "Slice" else None]}
+    for name, tensor in _constants(model, nodes):
         yield from tensor.dims
         integers = tensor.data_type in (tensor.INT64, tensor.INT32) and math.prod(tensor.dims) <= SMALL_ELEMENTS
         if integers and name not in bounds and not is_external(tensor):
             yield from (int(size) for size in numpy_helper.to_array(tensor).flat)
-    for node in all_nodes(model):
+    for node in nodes:
         for attribute in node.attribute if node.op_type != "Slice" else ():
             yield attribute.i
             yield from attribute.ints
@@ -91,23 +92,23 @@ def _try_shape_inference(model: onnx.ModelProto, what: str) -> None:
             ) from error
 
 
-def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+def _constants(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Yields what a model stores, by the names under which nodes read it."""
     for graph in graphs(model.graph):
         yield from ((tensor.name, tensor) for tensor in graph.initializer)
-    for node in all_nodes(model):
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield (node.output[0] if node.op_type == "Constant" and node.output else ""), attribute.t
 
 
-def _scalars(model: onnx.ModelProto) -> dict[str, float]:
+def _scalars(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> dict[str, float]:
     """Returns the single numbers that a model stores."""
     from onnx import numpy_helper
 
     scalars = {
         name: tensor
-        for name, tensor in _constants(model)
+        for name, tensor in _constants(model, nodes)
         if list(tensor.dims) in ([], [1]) and not tensor.external_data
     }
     arrays = {name: numpy_helper.to_array(tensor) for name, tensor in scalars.items()}
