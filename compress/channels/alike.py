@@ -90,6 +90,10 @@ class Likeness:
             self.fresh(name)
         return self.cells[name]
 
+    def covered(self, name: str) -> tuple[int, ...]:
+        """Returns the axes of a tensor along which its cells are apart."""
+        return () if self._constant(name) is not None else coverage(self.of(name).ids)
+
     def set(self, name: str, cells: Cells) -> None:
         """Records what is known of a tensor, and where its value is known as well."""
         ids, scales = np.broadcast_arrays(cells.ids, cells.scales)

@@ -9,7 +9,6 @@ import numpy as np
 
 from compress.channels.alike import Cells, Likeness
 from compress.channels.graph import Array, Node
-from compress.channels.labels import coverage
 from compress.channels.numbering import ONE, normalised
 
 if TYPE_CHECKING:
@@ -33,8 +32,7 @@ def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | No
     graph, y = trace.graph, node.outputs[0]
     names = [name for name in node.inputs[:operands] if name]
     rank = len(graph.shapes[y])
-    padded = [(rank - len(graph.shapes[name]), likeness.of(name)) for name in names]
-    axes = sorted({axis + missing for missing, cells in padded for axis in coverage(cells.ids)})
+    axes = sorted({axis + rank - len(graph.shapes[name]) for name in names for axis in likeness.covered(name)})
     cells = [likeness.operand(name, axes, rank) for name in names]
     shape = np.broadcast_shapes(*(one.ids.shape for one in cells))
     flat = [one.broadcast(shape) for one in cells]

@@ -28,7 +28,7 @@ def joined(node: Node, name: str, axis: int, pieces: Sequence[Piece], likeness: 
     graph = likeness.trace.graph
     shape = graph.shapes[name]
     sources = [source for source, _, _ in pieces if source is not None]
-    covered = {a for source in sources for a in coverage(likeness.of(source).ids)}
+    covered = {a for source in sources for a in likeness.covered(source)}
     resized = {a for source in sources for a, n in enumerate(graph.shapes[source]) if a != axis and n != shape[a]}
     labelled = {a for factor in likeness.trace.labels.of(name) for a in coverage(factor)}
     apart = axis in covered or (axis in labelled and len(pieces) > 1)

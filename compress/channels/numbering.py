@@ -54,14 +54,14 @@ class Numbering:
         numbers = _Projected(rows, self.tolerance, floor)
         new = _Rows(keys, numbers, np.arange(len(keys)), np.full(len(keys), -1))
         seen = self._seen.setdefault((signature, keys.shape[1], rows.shape[1]), [])
-        meeting = [part for part in seen if part.meets(new)]
-        if not meeting and new.distinct:
+        shared = [(part, np.isin(part.marks, new.marks)) for part in seen if part.meets(new)]
+        parts = [part.at(among) for part, among in shared if among.any()]
+        if not parts and new.distinct:
             # The usual case, for which no number is looked at.
             found = np.arange(self._next, self._next + len(keys))
             self._next += len(keys)
             seen.append(_Rows(keys, numbers, new.places, found))
             return found.copy()
-        parts = [part.at(np.isin(part.marks, new.marks)) for part in meeting]
         every = _joined([*parts, new]) if parts else new
         before = len(every.ids) - len(keys)
         leaders = _leaders(every, self.tolerance, floor)
