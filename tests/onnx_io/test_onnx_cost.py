@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.errors import ModelFileError
 from compress.onnx_io.cost import onnx_cost
 from compress.onnx_io.file import read_model
+from compress.onnx_io.graph import channel_graph
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "models"
 
@@ -164,6 +165,30 @@ def test_shapes_that_the_graph_computes_are_followed(opset):
     }
     cost = onnx_cost(model_of(nodes, image("N", 3, 4), weights=weights, opset=opset))
     assert (cost.macs, cost.uncounted, cost.parameters) == (36, (), 6)
+
+
+def test_a_size_that_is_taken_with_bounds_is_followed():
+    # As exporters write a flattening: the first size of what comes in, and all the rest in one.
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n"], start=0, end=1),
+        helper.make_node("Concat", ["n", "rest"], ["t"], axis=0),
+        helper.make_node("Reshape", ["x", "t"], ["r"]),
+        helper.make_node("Gemm", ["r", "w"], ["y"]),
+    ]
+    model = model_of(nodes, image("N", 3, 4), weights={"rest": np.array([-1]), "w": floats(12, 5)}, opset=18)
+    for batch in (1, 2):
+        cost = onnx_cost(model, batch)
+        assert (cost.macs, cost.uncounted) == (60 * batch, ())
+        assert cost.peak_activation_bytes == (12 + 5) * 4 * batch
+
+
+def test_a_graph_that_is_known_already_gives_the_same_cost():
+    nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Reshape", ["h", "s"], ["y"])]
+    nodes.insert(0, node("MatMul", ["x", "w"], "h"))
+    for shape in (("N", 6, 5), (2, 6, 5), (2, "M", 5)):
+        model = model_of(nodes, image(*shape), weights={"w": floats(5, 5)})
+        for batch in (1, 3):
+            assert onnx_cost(model, batch, graph=channel_graph(model)) == onnx_cost(model, batch)
 
 
 def test_what_has_no_rule_is_named():
