@@ -166,18 +166,25 @@ def _with_initializers(model: onnx.ModelProto, initializers: Iterable[onnx.Tenso
     return copy
 
 
-def total_bytes(path: Path) -> int:
-    """Returns the size of a model on disk: the file and the external data that it names.
+def model_files(path: Path) -> list[Path]:
+    """Returns the files of a model: itself, then the external data that it names.
 
     Raises:
         ModelFileError: as `read_model` does, but for the checker.
     """
     model = parse_model(_bytes(path), f"model {path}")
     require_external_data(model, path)
-    files = {
-        (path.parent / external_entry(tensor)["location"]).resolve() for tensor in tensors(model) if is_external(tensor)
-    }
-    return path.stat().st_size + sum(file.stat().st_size for file in files)
+    named = (path.parent / external_entry(tensor)["location"] for tensor in tensors(model) if is_external(tensor))
+    return [path, *dict.fromkeys(named)]
+
+
+def total_bytes(path: Path) -> int:
+    """Returns the size of a model on disk: the file and the external data that it names.
+
+    Raises:
+        ModelFileError: as `read_model` does, but for the checker.
+    """
+    return sum(file.stat().st_size for file in {file.resolve() for file in model_files(path)})
 
 
 def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -84,14 +84,19 @@ class Probe:
         ordered = sorted(self.cores, key=lambda core: (core.clock_khz, core.index), reverse=True)
         return tuple(sorted(core.index for core in ordered[:count]))
 
-    def facts(self, pinned: tuple[int, ...]) -> dict[str, Any]:
-        """Returns what a reader of a measurement needs to know; `pinned` are the cores that it ran on."""
-        governors = sorted({core.governor for core in self.cores if core.index in pinned and core.governor})
+    def facts(self) -> dict[str, Any]:
+        """Returns what a reader of a measurement needs to know."""
         return {
+            "architecture": self.architecture,
+            "system": self.system,
             "kernel": self.kernel,
-            "pinned_cores": list(pinned),
-            "governor": ", ".join(governors) or None,
+            "processor": self.processor or None,
+            "cores": len(self.cores) or None,
+            "governor": ", ".join(sorted({core.governor for core in self.cores if core.governor})) or None,
             "temperature_c": self.temperature_c,
+            "room_bytes": self.room_bytes,
+            "python": self.python,
+            "runtime": f"onnxruntime {self.onnxruntime}" if self.onnxruntime else None,
         }
 
 

@@ -99,19 +99,19 @@ def visit(shell: Shell, files: Mapping[str, Path | bytes], command: str, limit_s
     if stage == "folder":
         raise MachineError(
             f"device {shell.device!r}: no folder can be made for temporary files ({last_line(rest)})",
-            next_step="name one that can be written to, `?folder=/path` at the end of the device's address",
+            next_step='name one that can be written to in devices.toml: { at = "…", folder = "/path" }',
         )
     if stage in ("files", "answer"):
         raise MachineError(
             f"device {shell.device!r}: {size:,} bytes cannot be unpacked there ({_complaint(rest)})",
-            next_step="free space on the target, or name a roomier place, `?folder=/path` at the end of its address",
+            next_step='free space on the target, or name a roomier place in devices.toml: { at = "…", folder = "/path" }',
         )
     if stage == "line":
         raise MachineError(f"device {shell.device!r}: the visit was ended over there", next_step="run it again")
     if code in _TIMED_OUT:
         raise MachineError(
             f"device {shell.device!r}: no result within {limit_s} s (or killed for lack of memory)",
-            next_step="ask for fewer blocks and runs, or a higher limit, `?limit=SECONDS` at the end of its address",
+            next_step='ask for fewer blocks and runs, or set a higher limit in devices.toml: { at = "…", limit = 3600 }',
         )
     return Answer(code, output, rest)
 

@@ -122,7 +122,7 @@ def test_a_full_disk_is_told(sshd, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_told(sshd):
-    with pytest.raises(MachineError, match=r"no folder can be made.*\?folder="):
+    with pytest.raises(MachineError, match=r"no folder can be made.*folder = "):
         visit(sshd.shell(folder="/nowhere at all"), {}, "true", 20)
 
 
@@ -193,4 +193,4 @@ def test_the_fastest_cores_come_first():
     assert found.fastest(1) == (5,)
     assert found.fastest(3) == (3, 4, 5)
     assert found.temperature_c == 51.0
-    assert found.facts((4, 5))["governor"] == "ondemand"
+    assert found.facts()["governor"] == "ondemand"

@@ -1,0 +1,51 @@
+"""A machine that OpenSSH's client can log in to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from compress.errors import CompressError
+from compress.profiling.device import devices
+from compress.profiling.remote.ssh import SshShell
+from compress.profiling.remote.target import Target
+
+_ADDRESS = re.compile(r"(?P<target>([\w.-]+@)?(\w[\w.-]*|\[[0-9a-fA-F:.%\w]+\]))(:(?P<port>\d{1,5}))?", re.ASCII)
+
+
+@devices.register("ssh")
+class Ssh(Target):
+    """A board or server: ``ssh://user@host:port``, user and port as the client's own configuration has them.
+
+    Args:
+        arguments: as of `Device`.
+
+    Raises:
+        CompressError: if the address or an option will not do.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {
+        **Target.OPTIONS,
+        "config": "a file for `ssh -F` instead of the user's own configuration",
+    }
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        match = _ADDRESS.fullmatch(self.address)
+        if match is None:
+            raise CompressError(
+                "device 'ssh' needs a host", got=self.address, allowed="user@host:port", next_step="ssh://pi@board:22"
+            )
+        self._shell = SshShell(
+            device=f"ssh://{self.address}",
+            folder=self.folder,
+            target=match["target"].replace("[", "").replace("]", ""),
+            port=int(match["port"]) if match["port"] else None,
+            config=self.options.get("config"),
+        )
+
+    @property
+    def shell(self) -> SshShell:
+        """How it is reached."""
+        return self._shell

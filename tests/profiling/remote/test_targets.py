@@ -1,0 +1,157 @@
+"""Devices behind a shell, over a real sshd: what they measure, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compress.errors import CompressError, MachineError
+from compress.profiling.devices.adb import Adb
+from compress.profiling.devices.ssh import Ssh
+from compress.recipe import ProfileSettings
+
+QUICK = ProfileSettings(blocks=6, runs=2, warmup=0)
+
+
+def save(path: Path, width: int, external: bool = False) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weight = numpy_helper.from_array(np.ones((width, 3, 3, 3), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 3, 16, 16))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    location = {"save_as_external_data": True, "location": "weights/w.bin", "size_threshold": 0} if external else {}
+    if external:
+        (path.parent / "weights").mkdir()
+    onnx.save(model, path, **location)
+    return path
+
+
+@pytest.fixture
+def options(sshd):
+    return {"python": sys.executable, "folder": str(sshd.place), "config": str(sshd.config)}
+
+
+def device(sshd, options, **changes) -> Ssh:
+    return Ssh(f"{sshd.target}:{sshd.port}", {**options, **changes})
+
+
+def test_models_are_measured_over_there(sshd, options, tmp_path):
+    # The same file name twice, and weights outside the file.
+    models = [save(tmp_path / "a" / "m.onnx", 4), save(tmp_path / "b" / "m.onnx", 64, external=True)]
+    small, large = device(sshd, options).measure(models, QUICK)
+    assert small.unit == large.unit == "us"
+    assert len(large.blocks) == QUICK.blocks
+    assert [row.operator for row in large.operators if row.node == "conv"] == ["Conv"]
+    assert min(large.blocks[0]) > min(small.blocks[0])
+    assert small.machine["architecture"] == os.uname().machine
+    assert {"governor", "temperature_c", "pinned_cores"} <= set(small.machine)
+    assert small.load_ms > 0
+
+
+def test_facts_are_asked(sshd, options):
+    assert device(sshd, options).facts()["architecture"] == os.uname().machine
+
+
+def test_no_python(sshd, options, tmp_path):
+    with pytest.raises(MachineError, match=r"there is no /nowhere/python3.*next: install Python 3 there"):
+        device(sshd, options, python="/nowhere/python3").measure([save(tmp_path / "m.onnx", 4)], QUICK)
+
+
+def test_no_onnxruntime(sshd, options, tmp_path):
+    bare = tmp_path / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(MachineError, match=r"cannot import onnxruntime .*next: run `.*pip install onnxruntime` there"):
+        device(sshd, options, python=str(bare)).measure([save(tmp_path / "m.onnx", 4)], QUICK)
+
+
+def test_a_hung_runner(sshd, options, tmp_path):
+    hung = tmp_path / "python3"
+    hung.write_text(f'#!/bin/sh\n[ "$1" = runner.py ] && exec sleep 987605\nexec {sys.executable} "$@"\n')
+    hung.chmod(0o755)
+    with pytest.raises(MachineError, match=r"no result within 1 s .*limit = 3600"):
+        device(sshd, options, python=str(hung), limit=1).measure([save(tmp_path / "m.onnx", 4)], QUICK)
+
+
+def test_a_runner_that_is_killed(sshd, options, tmp_path):
+    killed = tmp_path / "python3"
+    killed.write_text(f'#!/bin/sh\n[ "$1" = runner.py ] && kill -SEGV $$\nexec {sys.executable} "$@"\n')
+    killed.chmod(0o755)
+    with pytest.raises(MachineError, match=r"the runner ended with 139"):
+        device(sshd, options, python=str(killed)).measure([save(tmp_path / "m.onnx", 4)], QUICK)
+
+
+def test_the_cores_are_those_that_are_named(sshd, options, tmp_path):
+    core = sorted(os.sched_getaffinity(0))[-1]
+    (found,) = device(sshd, options, cores=str(core)).measure([save(tmp_path / "m.onnx", 4)], QUICK)
+    assert found.machine["pinned_cores"] == str(core)
+    assert found.machine["cores"] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("cores", "0;reboot", "numbers and ranges"),
+        ("cores", 3, "must be a string"),
+        ("limit", 0, "1 or more"),
+        ("limit", "5", "1 or more"),
+        ("cors", "3", "no option 'cors'"),
+    ],
+)
+def test_options_that_will_not_do(option, value, message):
+    with pytest.raises(CompressError, match=message):
+        Ssh("board", {option: value})
+
+
+@pytest.mark.parametrize("address", ["", "-oProxyCommand=id", "a b", "pi@", "pi@board:x", "pi@-board"])
+def test_addresses_that_will_not_do(address):
+    with pytest.raises(CompressError, match="needs a host"):
+        Ssh(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "port"),
+    [("board", "board", None), ("pi@board:2222", "pi@board", 2222), ("pi@[fe80::1]:22", "pi@fe80::1", 22)],
+)
+def test_addresses(address, target, port):
+    shell = Ssh(address).shell
+    assert (shell.target, shell.port) == (target, port)
+
+
+@pytest.fixture
+def bridge(tmp_path, monkeypatch):
+    """A debug bridge that runs what it is given on this machine, and knows the serial `x1` alone."""
+    script = tmp_path / "bin" / "adb"
+    script.parent.mkdir()
+    script.write_text(
+        '#!/bin/sh\nif [ "$1" = -s ]; then\n'
+        '    [ "$2" = x1 ] || { echo "adb: device \'$2\' not found" >&2; exit 1; }\n    shift 2\nfi\n'
+        '[ "$1 $2" = "shell -T" ] || exit 2\nexec sh -c "$3"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    place = tmp_path / "place"
+    place.mkdir()
+    yield {"python": sys.executable, "folder": str(place)}
+    assert list(place.iterdir()) == []
+
+
+def test_android_is_measured_the_same_way(bridge, tmp_path):
+    (found,) = Adb("x1", bridge).measure([save(tmp_path / "m.onnx", 4)], QUICK)
+    assert len(found.blocks) == QUICK.blocks
+
+
+def test_an_unknown_serial(bridge, tmp_path):
+    with pytest.raises(MachineError, match=r"no such Android device.*`adb devices`"):
+        Adb("x2", bridge).measure([save(tmp_path / "m.onnx", 4)], QUICK)
