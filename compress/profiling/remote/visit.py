@@ -104,14 +104,14 @@ def visit(shell: Shell, files: Mapping[str, Path | bytes], command: str, limit_s
     if stage in ("files", "answer"):
         raise MachineError(
             f"device {shell.device!r}: {size:,} bytes cannot be unpacked there ({_complaint(rest)})",
-            next_step='free space on the target, or name a roomier place in devices.toml: { at = "…", folder = "/path" }',
+            next_step='free space there, or name a roomier place in devices.toml: { at = "…", folder = "/path" }',
         )
     if stage == "line":
         raise MachineError(f"device {shell.device!r}: the visit was ended over there", next_step="run it again")
     if code in _TIMED_OUT:
         raise MachineError(
             f"device {shell.device!r}: no result within {limit_s} s (or killed for lack of memory)",
-            next_step='ask for fewer blocks and runs, or set a higher limit in devices.toml: { at = "…", limit = 3600 }',
+            next_step='ask for fewer runs, or set a higher limit in devices.toml: { at = "…", limit = 3600 }',
         )
     return Answer(code, output, rest)
 

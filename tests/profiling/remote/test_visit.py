@@ -114,7 +114,7 @@ def test_a_full_disk_is_told(sshd, tmp_path):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no small file system can be mounted here")
     try:
-        with pytest.raises(MachineError, match=r"cannot be unpacked there .*free space on the target"):
+        with pytest.raises(MachineError, match=r"cannot be unpacked there .*free space there"):
             visit(sshd.shell(folder=str(full)), {"a": b"x" * 200_000}, "true", 20)
         assert not list(full.iterdir())
     finally:
