@@ -52,7 +52,7 @@ def test_models_are_measured_over_there(sshd, options, tmp_path):
     small, large = device(sshd, options).measure(models, QUICK)
     assert small.unit == large.unit == "us"
     assert len(large.blocks) == QUICK.blocks
-    assert [row.operator for row in large.operators if row.node == "conv"] == ["Conv"]
+    assert "Conv" in {row.operator for row in large.operators}
     assert min(large.blocks[0]) > min(small.blocks[0])
     assert small.machine["architecture"] == os.uname().machine
     assert {"governor", "temperature_c", "pinned_cores"} <= set(small.machine)
