@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from compress import __version__
+from compress.cli.bundle import bundle
 from compress.cli.check import check
 from compress.cli.compare import compare
 from compress.cli.devices import devices
@@ -51,9 +52,8 @@ def _root(
         raise typer.Exit
 
 
-_COMMANDS = (
-    run, compare, train, prune, export, rewrite, explain, quantize, pack, unpack, profile, check, report, methods,
-)  # fmt: skip
+_WORK = (run, compare, train, prune, export, rewrite, explain, quantize, pack, unpack)
+_COMMANDS = (*_WORK, profile, bundle, check, report, methods)
 for command in _COMMANDS:
     app.command()(command)
 app.add_typer(devices)

@@ -25,7 +25,15 @@ EMULATED = "aarch64"
 _RUNNER = "runner"
 _RUNTIME = "libonnxruntime.so"
 # Of what ONNX Runtime and the runner are linked against; the kernel's own (linux-vdso) is everywhere.
-_GUEST_LIBRARIES = ("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libgcc_s.so.1")
+_GUEST_LIBRARIES = (
+    "libc.so.6",
+    "libdl.so.2",
+    "libm.so.6",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libstdc++.so.6",
+    "libgcc_s.so.1",
+)
 
 
 @dataclass(frozen=True)
@@ -128,12 +136,13 @@ def _linked(program: Path) -> set[Path]:
 
 
 def _guests(guest: Path) -> set[Path]:
-    loaders = list((guest / "usr/lib").glob("ld-linux*.so*"))
-    libraries = [found for name in _GUEST_LIBRARIES for found in (guest / "usr/lib").rglob(name)]
-    missing = set(_GUEST_LIBRARIES) - {library.name for library in libraries}
-    if missing or not loaders:
+    # Releases differ in whether these stand in lib or in usr/lib.
+    found = {file.name: file for file in sorted(guest.rglob("*.so*")) if file.is_file()}
+    loader = next((name for name in found if name.startswith("ld-linux")), "the loader")
+    wanted = (loader, *_GUEST_LIBRARIES)
+    if missing := [name for name in wanted if name not in found]:
         raise MachineError(
-            f"{guest}: {', '.join(sorted(missing)) or 'the loader'} is missing",
+            f"{guest}: {', '.join(missing)} is missing",
             next_step="delete that folder and run `compress devices setup arm-emu`",
         )
-    return {*loaders[:1], *libraries}
+    return {found[name] for name in wanted}

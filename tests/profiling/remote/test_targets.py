@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.errors import CompressError, MachineError
+from compress.errors import CompressError, MachineError, ModelFileError
 from compress.profiling.devices.adb import Adb
 from compress.profiling.devices.ssh import Ssh
+from compress.profiling.remote.probe import probe
 from compress.recipe import ProfileSettings
 
 QUICK = ProfileSettings(blocks=6, runs=2, warmup=0)
@@ -63,9 +66,44 @@ def test_facts_are_asked(sshd, options):
     assert device(sshd, options).facts()["architecture"] == os.uname().machine
 
 
+def test_without_python_a_runner_goes_along(sshd, options, tmp_path):
+    models = [save(tmp_path / "a" / "m.onnx", 4), save(tmp_path / "b" / "m.onnx", 64, external=True)]
+    told: list[str] = []
+    board = Ssh(f"{sshd.target}:{sshd.port}", {**options, "python": "/nowhere/python3"}, told.append)
+    small, large = board.measure(models, QUICK)
+    assert "no /nowhere/python3" in told[0]
+    assert small.unit == large.unit == "us"
+    assert [len(block) for block in large.blocks] == [QUICK.runs] * QUICK.blocks
+    assert "Conv" in {row.operator for row in large.operators}
+    assert sum(row.share for row in large.operators) == pytest.approx(1, abs=1e-3)
+    assert min(large.blocks[0]) > min(small.blocks[0])
+    assert small.runtime == f"onnxruntime {onnxruntime.__version__}"
+    assert small.input_shapes == {"x": [1, 3, 16, 16]}
+
+
+def test_what_a_runner_that_went_along_refuses_is_told(sshd, options, tmp_path):
+    broken = save(tmp_path / "m.onnx", 4)
+    model = onnx.load(broken)
+    model.graph.node[0].op_type = "Sin"
+    broken.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="model .* is refused by ONNX Runtime"):
+        device(sshd, options, runner="bundle").measure([broken], QUICK)
+
+
+def test_an_architecture_without_a_bundle_is_told(sshd, options, tmp_path, monkeypatch):
+    (tmp_path / "uname").write_text("#!/bin/sh\necho riscv64\n")
+    (tmp_path / "uname").chmod(0o755)
+    # What the server's sessions find first.
+    (sshd.folder / "environment").write_text("")
+    found = dataclasses.replace(probe(sshd.shell(), sys.executable), architecture="riscv64")
+    monkeypatch.setattr("compress.profiling.remote.target.probe", lambda *_: found)
+    with pytest.raises(CompressError, match=r"no bundle can be made for 'riscv64'.*allowed: aarch64"):
+        device(sshd, options, runner="bundle").measure([save(tmp_path / "m.onnx", 4)], QUICK)
+
+
 def test_no_python(sshd, options, tmp_path):
     with pytest.raises(MachineError, match=r"there is no /nowhere/python3.*next: install Python 3 there"):
-        device(sshd, options, python="/nowhere/python3").measure([save(tmp_path / "m.onnx", 4)], QUICK)
+        device(sshd, options, python="/nowhere/python3", runner="python").measure([save(tmp_path / "m.onnx", 4)], QUICK)
 
 
 def test_no_onnxruntime(sshd, options, tmp_path):

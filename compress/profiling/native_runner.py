@@ -1,0 +1,89 @@
+"""The runner that needs no Python, `native/runner.c`: what it is told, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compress.profiling.device import Measurement, OperatorRow
+from compress.profiling.python_runner import read_answer, unreadable
+from compress.profiling.reference import Arrays
+from compress.profiling.runner import rows_of
+from compress.recipe import ProfileSettings
+
+
+def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettings) -> str:
+    """Returns what a shell is to do: measure, then once more with the runtime's own profile of each operator.
+
+    Args:
+        runner: words that start it.
+        models: paths; what each is fed stands beside it as ``feed.bin``.
+        settings: how to measure.
+
+    Returns:
+        commands whose output is one line of JSON, then an array of events a model.
+    """
+    triples = [word for model in models for word in (model, f"{Path(model).parent}/feed.bin", "-")]
+    timed = [settings.threads, settings.warmup, settings.blocks, settings.runs, "-"]
+    profiled = [settings.threads, 1, 1, settings.runs, "events"]
+    first, second = (shlex.join([*runner, *map(str, numbers), *triples]) for numbers in (timed, profiled))
+    # Each model by itself: the order of names is that of the models up to nine.
+    shown = " && ".join(f"cat events{position}-*" for position in range(len(models)))
+    return f"{first} && {second} >/dev/null && {shown}"
+
+
+def measurements(
+    output: str,
+    models: list[Path],
+    feeds: Sequence[Arrays],
+    settings: ProfileSettings,
+    machine: dict[str, Any],
+    device: str,
+) -> list[Measurement]:
+    """Reads what the commands of `script` wrote.
+
+    Args:
+        output: all of it.
+        models: the files, in order.
+        feeds: input → array, of each.
+        settings: how it was measured.
+        machine: what is known of it.
+        device: names it in messages.
+
+    Raises:
+        ModelFileError: if the runtime could not open, feed or run a model.
+        MachineError: if the output is not an answer.
+    """
+    try:
+        first, _, rest = output.partition("\n")
+        answer = read_answer(first, models)
+        found = []
+        for entry, feed in zip(answer["models"], feeds, strict=True):
+            events, end = json.JSONDecoder().raw_decode(rest.lstrip())
+            rest = rest.lstrip()[end:]
+            found.append(
+                Measurement(
+                    unit="us",
+                    kind="measured",
+                    blocks=tuple(tuple(float(time) for time in block) for block in entry["blocks"]),
+                    warmup=settings.warmup,
+                    operators=tuple(
+                        OperatorRow(row["node"], row["operator"], float(row["us"]), float(row["share"]))
+                        for row in rows_of(events, settings.runs)
+                    ),
+                    load_ms=float(entry["load"]) / 1000,
+                    # All models share one process: what one of several took cannot be told.
+                    runtime_rss_bytes=entry["before_kb"] * 1024 if len(models) == 1 else None,
+                    peak_rss_bytes=entry["peak_kb"] * 1024 if len(models) == 1 else None,
+                    arena_bytes=None,
+                    input_shapes={name: list(array.shape) for name, array in feed.items()},
+                    machine=machine,
+                    runtime=str(answer["runtime"]),
+                )
+            )
+    except (LookupError, TypeError, ValueError) as error:
+        raise unreadable(device, error) from error
+    return found
