@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compress.cli.options import Json, tell_on_stderr
+from compress.errors import CompressError
 
 if TYPE_CHECKING:
     from compress.profiling import ProfileReport
+    from compress.profiling.several import Outcome
 
 
 def profile(
     models: Annotated[list[Path], typer.Argument(help="ONNX files; the first is what the others are compared to.")],
     device: Annotated[
-        str, typer.Option(help="Where: host, arm, arm-emu:CORE, estimate:CORE, or a name of devices.toml.")
-    ] = "host",
+        list[str],
+        typer.Option(
+            help="Where: host, arm, arm-emu:CORE, estimate:CORE, or a name of devices.toml; repeat it for several."
+        ),
+    ] = ["host"],  # noqa: B006 - typer reads defaults, and nobody writes to this one
     runs: Annotated[int, typer.Option(help="Runs a block.")] = 10,
     blocks: Annotated[int, typer.Option(help="Alternating blocks.")] = 20,
     warmup: Annotated[int, typer.Option(help="Runs before the first block.")] = 10,
@@ -41,27 +46,47 @@ def profile(
     from compress.console import print_json, print_table, working
     from compress.profiling import keep as keep_reports
     from compress.profiling import profile as measure
-    from compress.profiling import read_kept, tables
+    from compress.profiling import profile_on, read_kept, tables
     from compress.recipe import ProfileSettings, validate
 
-    given = {"device": device, "runs": runs, "blocks": blocks, "warmup": warmup, "threads": threads}
+    given = {"device": device[0], "runs": runs, "blocks": blocks, "warmup": warmup, "threads": threads}
     settings = validate({**given, "batch_size": batch_size}, ProfileSettings, "options")
+    if baseline is not None and len(device) > 1:
+        raise CompressError("a baseline is of one device", got=", ".join(device), next_step="name that device alone")
     earlier = read_kept(baseline) if baseline is not None else None
     if markdown is not None:
         require_target(markdown)
     with working("measuring"):
-        reports = measure(models, settings, baseline=earlier, tell=tell_on_stderr)
+        if len(device) == 1:
+            outcomes: dict[str, Outcome] = {device[0]: measure(models, settings, baseline=earlier, tell=tell_on_stderr)}
+        else:
+            outcomes = profile_on(device, models, settings, tell_on_stderr)
+    found = [reports for reports in outcomes.values() if isinstance(reports, list)]
     if keep:
-        _keep(keep_reports(reports, export))
-    found = [tables.models(reports), *(tables.operators(report, operators) for report in reports if operators)]
+        for reports in found:
+            _keep(keep_reports(reports, export))
+    shown = [
+        (reports, [tables.models(reports), *(tables.operators(one, operators) for one in reports if operators)])
+        for reports in found
+    ]
     if markdown is not None:
-        write_text(markdown, tables.markdown(reports, found))
+        write_text(markdown, "\n".join(tables.markdown(reports, these) for reports, these in shown))
     if as_json:
-        print_json([report.to_dict() for report in reports])
-        return
-    for table in found:
-        print_table(table.title, table.columns, table.rows)
-    _tell_notes(reports)
+        print_json([report.to_dict() for reports in found for report in reports])
+    else:
+        for reports, these in shown:
+            for table in these:
+                print_table(table.title, table.columns, table.rows)
+            _tell_notes(reports)
+    _fail_for([error for error in outcomes.values() if isinstance(error, CompressError)])
+
+
+def _fail_for(errors: list[CompressError]) -> None:
+    """Ends as the last error would, once all are told; what was measured has been shown by then."""
+    for error in errors[:-1]:
+        tell_on_stderr(f"error: {error}")
+    if errors:
+        raise errors[-1]
 
 
 def _keep(written: list[Path]) -> None:

@@ -86,7 +86,7 @@ def test_what_a_runner_that_went_along_refuses_is_told(sshd, options, tmp_path):
     model = onnx.load(broken)
     model.graph.node[0].op_type = "Sin"
     broken.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelFileError, match="model .* is refused by ONNX Runtime"):
+    with pytest.raises(ModelFileError, match=r"model .* is refused by ONNX Runtime"):
         device(sshd, options, runner="bundle").measure([broken], QUICK)
 
 
