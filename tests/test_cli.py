@@ -25,6 +25,7 @@ COMMANDS = [
     "pack",
     "unpack",
     "profile",
+    "bundle",
     "check",
     "report",
     "methods",
@@ -52,6 +53,7 @@ Commands:
   pack      Pack an ONNX file with shared weights, for storage and transfer.
   unpack    Unpack a packed ONNX file: the same bytes as before.
   profile   Measure latency, load time and memory of ONNX files.
+  bundle    Put a model and all that runs it into a folder for a board.
   check     Hold the models of export/ against their budgets.
   report    Write the report of a run again, or one page of several runs.
   methods   List methods of pruning and formats, and where they come from.

@@ -17,7 +17,10 @@ def bundle(
     target: Annotated[str, typer.Option(help="Architecture of the board, as `uname -m` says there.")] = "aarch64",
     as_json: Json = False,
 ) -> None:
-    """Put a model, ONNX Runtime, its libraries and a small runner into a folder that a board needs nothing else for."""
+    """Put a model and all that runs it into a folder for a board.
+
+    Loader, libraries, ONNX Runtime and a small runner: the board needs neither Python nor anything else.
+    """
     from compress.console import print_json, print_line
     from compress.profiling.bundle import bundle as make
 
