@@ -109,15 +109,16 @@ def _folder(architecture: str) -> Path:
 
 
 def _make(architecture: str, made: Path, work: Path, tell: Tell) -> None:
-    Compilers(work).runner(made / _RUNNER, architecture=architecture, counted=False)
     if architecture == platform.machine():
         tell(f"making programs for {architecture} from this machine's own libraries")
+        Compilers(work).runner(made / _RUNNER, architecture=architecture, counted=False)
         runtime = _own_runtime()
         libraries = _linked(made / _RUNNER) | _linked(runtime)
     else:
-        emulated = setup.ensure(tell)
-        runtime = emulated.folder / place.LIBRARY
-        libraries = _guests(emulated.folder / "guest")
+        emulated = setup.ensure(tell).folder
+        shutil.copy(emulated / place.BOARD_RUNNER, made / _RUNNER)
+        runtime = emulated / place.LIBRARY
+        libraries = _guests(emulated / "guest")
     shutil.copyfile(runtime, made / _RUNTIME)
     for library in libraries:
         shutil.copy(library, made / library.name)

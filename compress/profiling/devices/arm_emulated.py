@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +14,11 @@ import numpy as np
 
 from compress.errors import CompressError
 from compress.profiling.device import Device, Measurement, OperatorRow, Tell, devices
-from compress.profiling.devices.host import start
 from compress.profiling.emulation import cores, packages
 from compress.profiling.emulation.place import Place, find
 from compress.profiling.emulation.qemu import Counted, count
 from compress.profiling.emulation.setup import ensure
-from compress.profiling.python_runner import read_answer, runner_request, unreadable
+from compress.profiling.reference import parity, references
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
 
@@ -84,9 +82,9 @@ class ArmEmulated(Device):
                 "the emulated ARM counts one thread", got=settings.threads, next_step="leave --threads at 1"
             )
         place = find() or ensure(self.tell)
-        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-            references = _references(models, settings, Path(folder))
-            feeds = [feed for feed, _ in references]
+        given = references(models, settings)
+        feeds = [feed for feed, _ in given]
+        with ThreadPoolExecutor(2) as pool:
             # The first run warms up, and its events are left out.
             parts = pool.submit(count, place, self.core, models, feeds, warmup=1, runs=_PROFILED, operators=True)
             # A process each: no count depends on which other models were asked for.
@@ -95,14 +93,12 @@ class ArmEmulated(Device):
                 for model, feed in zip(models, feeds, strict=True)
             ]
             counted = [(whole.result()[0], part) for whole, part in zip(wholes, parts.result(), strict=True)]
-        return [
-            self._measurement(place, *pair, *reference) for pair, reference in zip(counted, references, strict=True)
-        ]
+        return [self._measurement(place, *pair, *reference) for pair, reference in zip(counted, given, strict=True)]
 
     def _measurement(
         self, place: Place, whole: Counted, parts: Counted, feed: dict[str, np.ndarray], expected: dict[str, np.ndarray]
     ) -> Measurement:
-        parity, unequal = _parity(whole.outputs, expected)
+        differ, unequal = parity(whole.outputs, expected)
         instructions = median(whole.instructions)
         rows = _rows(json.loads(parts.events), instructions) if parts.events else ()
         return Measurement(
@@ -123,7 +119,7 @@ class ArmEmulated(Device):
                 "cores": 1,
             },
             runtime=whole.runtime,
-            parity=parity,
+            parity=differ,
             notes=(_NOTE, *([unequal] if unequal else [])),
         )
 
@@ -152,40 +148,3 @@ def _rows(events: list[dict[str, Any]], whole: float) -> tuple[OperatorRow, ...]
         OperatorRow(row["node"], row["operator"], round(cost, 1), round(cost / total, 6))
         for row, cost in zip(rows, own, strict=True)
     )
-
-
-def _references(
-    models: list[Path], settings: ProfileSettings, folder: Path
-) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Returns what each model is fed, and what comes out on this machine."""
-    targets = [str(folder / f"{index}.npz") for index in range(len(models))]
-    request = runner_request([str(model.resolve()) for model in models], settings, loads=0)
-    try:
-        read_answer(start({**request, "action": "reference", "targets": targets}), models)
-    except (LookupError, TypeError, ValueError) as error:
-        raise unreadable("host", error) from error
-    found = []
-    for target in targets:
-        with np.load(target, allow_pickle=False) as archive:
-            found.append(
-                (
-                    {str(name): archive[f"feed{i}"] for i, name in enumerate(archive["feed_names"])},
-                    {str(name): archive[f"output{i}"] for i, name in enumerate(archive["output_names"])},
-                )
-            )
-    return found
-
-
-def _parity(outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> tuple[float | None, str | None]:
-    """Returns the largest absolute difference, or None and why there is none."""
-    largest = 0.0
-    for name, array in expected.items():
-        other = outputs.get(name)
-        if other is None or array.shape != other.shape:
-            return None, f"output {name!r} has another shape than on this machine: nothing was compared"
-        a, b = array.astype(np.float64), other.astype(np.float64)
-        unlike = (a != b) & ~(np.isnan(a) & np.isnan(b))
-        if not np.isfinite(a[unlike]).all() or not np.isfinite(b[unlike]).all():
-            return None, f"output {name!r} holds infinities or no numbers at places where this machine's does not"
-        largest = max(largest, float(np.abs(a[unlike] - b[unlike]).max(initial=0.0)))
-    return (largest, None) if expected else (None, None)

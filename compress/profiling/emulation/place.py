@@ -15,9 +15,11 @@ from compress.profiling.emulation.compilers import SOURCES
 from compress.profiling.emulation.cores import CORES, Core
 
 # Changes when a set-up of an earlier version would not do any more.
-_LAYOUT = 1
+_LAYOUT = 2
 MARKER = "ready.json"
 RUNNER = "runner"
+# The same program with the clock that a real machine has: for boards.
+BOARD_RUNNER = "board-runner"
 PLUGIN = "instructions.so"
 LIBRARY = "libonnxruntime.so"
 QEMU = "host/usr/bin/qemu-aarch64"

@@ -25,6 +25,7 @@ from compress.profiling.emulation.commands import run
 from compress.profiling.emulation.compilers import Compilers
 from compress.profiling.emulation.cores import CORES
 from compress.profiling.emulation.place import (
+    BOARD_RUNNER,
     LIBRARY,
     MARKER,
     PLUGIN,
@@ -85,6 +86,7 @@ def _make(system: packages.Distribution, tell: Tell) -> Place:
         compilers = Compilers(work)
         compilers.plugin(made / PLUGIN, api=1 if int(version.split(".")[0]) < 9 else 2)
         compilers.runner(made / RUNNER)
+        compilers.runner(made / BOARD_RUNNER, counted=False)
         tell(f"  compiled by {' and '.join(sorted(compilers.used))}, for QEMU {version}")
         _sysroots(made)
         facts: dict[str, Any] = {
@@ -93,7 +95,7 @@ def _make(system: packages.Distribution, tell: Tell) -> Place:
             "wheel_sha256": sha256_file(wheel),
             "packages": {package.name: sha256_file(package) for package in debs},
             "compilers": sorted(compilers.used),
-            "sha256": {name: sha256_file(made / name) for name in (QEMU, PLUGIN, RUNNER, LIBRARY)},
+            "sha256": {name: sha256_file(made / name) for name in (QEMU, PLUGIN, RUNNER, BOARD_RUNNER, LIBRARY)},
         }
         try_out(Place(made, facts))
         write_json(made / MARKER, facts)
