@@ -23,6 +23,7 @@ PAPERS = {
     "fpgm": "ResNet-20: 92.20 → 90.44 at 46.0 % of the MACs (He 2019, table 1)",
     "sfp": "ResNet-20: 92.20 → 90.83 at 57.8 % of the MACs (He 2018, table 1)",
     "hrank": "ResNet-56: 93.26 → 93.17 at 50.0 % of the MACs (Lin 2020, table 2)",
+    "lasso-channel": "ResNet-56: 92.8 → 91.8 at 50 % of the MACs (He 2017)",
     "backward": "",
     "slimming": "ResNet-164: 94.58 → 94.73 at 55.1 % of the MACs (Liu 2017, table 1)",
     "slimming-macs": "",
@@ -50,6 +51,7 @@ def methods(schedule: str) -> dict[str, dict[str, Any]]:
         "fpgm": {"prune": {"method": "fpgm"}},
         "sfp": {"prune": {"method": "filter-l2", "schedule": {"name": "soft", "options": {"epochs": half}}}},
         "hrank": {"prune": {"method": "hrank", "samples": 500}},
+        "lasso-channel": {"prune": {"method": "lasso-channel", "samples": 512}},
         "backward": {"prune": {"method": "backward-selection", **EQUAL_MACS}},
         "slimming": {
             "sparsify": {**sparse, "regularizer": {"name": "slimming", "strength": slimming}},
