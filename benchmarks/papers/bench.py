@@ -105,6 +105,7 @@ class Clock:
     start: float = field(default_factory=time.monotonic)
     epoch_began: float | None = None
     epoch: str | None = None
+    share: float = 0.0
     longest: float = 0.0
 
     def stage(self, name: str, status: str) -> None:
@@ -118,10 +119,13 @@ class Clock:
         self.stop_unless(reserve)
         say(f"  {name}")
 
-    def progress(self, _done: float, text: str) -> None:
-        """Stops at the first step of an epoch for which there is no time."""
+    def progress(self, done: float, text: str) -> None:
+        """Stops at the first step of an epoch for which there is no time; a training may be followed by another."""
         found = _EPOCH.match(text)
-        if found is None or found[1] == self.epoch:
+        if found is None:
+            return
+        same, self.share = found[1] == self.epoch and done >= self.share, done
+        if same:
             return
         now = time.monotonic()
         if self.epoch_began is not None:

@@ -97,8 +97,11 @@ def test_minutes_are_kept(load):
         clock.stop_unless(9 * 60 + 1)
     clock.progress(0.0, "epoch 1/3, loss 1")
     clock.longest = 600
-    with pytest.raises(bench.OutOfTimeError):
-        clock.progress(0.4, "epoch 2/3, loss 1")
+    clock.progress(0.3, "epoch 1/3, loss 1")
+    for done, text in ((0.4, "epoch 2/3, loss 1"), (0.1, "epoch 1/3, loss 1")):
+        with pytest.raises(bench.OutOfTimeError):
+            clock.progress(done, text)
+        clock.epoch, clock.share = "1", 0.3
 
 
 def test_readme_says_what_the_results_say(load):
