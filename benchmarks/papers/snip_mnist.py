@@ -17,7 +17,7 @@ NETWORKS: dict[str, dict[float, float]] = {
     "lenet-300-100": {0.0: 1.7, 0.95: 1.6, 0.98: 2.4},
     "lenet-5-caffe": {0.0: 0.9, 0.98: 0.8, 0.99: 1.1},
 }
-EPOCHS = {"short": {"lenet-300-100": 30, "lenet-5-caffe": 8}, "full": {"lenet-300-100": 140, "lenet-5-caffe": 140}}
+EPOCHS = {"short": {"lenet-300-100": 12, "lenet-5-caffe": 8}, "full": {"lenet-300-100": 140, "lenet-5-caffe": 140}}
 CLIP = {"lenet-300-100": None, "lenet-5-caffe": 1.0}  # largest norm of the gradient
 SEEDS = range(3)
 
@@ -30,7 +30,7 @@ def training(epochs: int, clip: float | None) -> dict[str, Any]:
         "learning_rate": 0.1,
         "weight_decay": 5e-4,
         "schedule": "multi-step",
-        "gradient_clip": clip,
+        **({} if clip is None else {"gradient_clip": clip}),
     }
 
 
