@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from compress.channels.graph import Array
+from compress.channels.groups import Groups
 from compress.channels.plan import Plan
 from compress.compact import apply_plan
 from compress.errors import NetworkError
@@ -17,7 +19,8 @@ from compress.prune.masks import MASKED_ROLES, ChannelMask
 from compress.prune.problem import PruningProblem, images_and_labels, places, sample_losses
 from compress.prune.replay import Replay
 
-_CHUNK = 16  # samples tried at once before a candidate may be rejected
+_CHUNK = 8  # samples that are tried before a candidate may be rejected; then as many again, and so on
+_LONGEST = 64  # samples at once
 _DOUBT = 1e-5  # losses nearer than this, relative to 1 + loss, are told apart by the plain network
 _COMPACT_BELOW = 0.75  # the network is compacted when this share of the multiply-accumulates is left
 
@@ -40,10 +43,13 @@ class UnitTrial:
         present = np.append(keep, True)
         self.spots: dict[int, list[tuple[Tensor, int, Tensor]]] = {}
         names: dict[int, set[str]] = {}
+        unread = np.append(_unread(problem.groups), False)
         for place in places(problem.groups):
             if place.role not in MASKED_ROLES:
                 continue
             unit = place.unit if masked else place.unit[present[place.unit]]
+            # What nobody reads need not be zero: whatever computes the unit is replayed as it was.
+            unit = np.where((place.role == "in") | unread[unit], unit, -1)
             for number in np.unique(unit[unit >= 0]):
                 index = torch.from_numpy(np.flatnonzero(unit == number)).to(self.images.device)
                 self.spots.setdefault(int(number), []).append((tensors[place.parameter], place.axis, index))
@@ -64,7 +70,7 @@ class UnitTrial:
         return smaller
 
     def remove(self, unit: int) -> None:
-        """Masks a unit for good."""
+        """Has nobody read a unit any more, for good."""
         for tensor, axis, index in self.spots[unit]:
             tensor.detach().index_fill_(axis, index, 0)
 
@@ -107,8 +113,7 @@ class UnitTrial:
         self.remove(unit)
         found: list[Tensor] = []
         total = 0.0
-        for first in range(0, len(labels), _CHUNK):
-            chunk = slice(first, first + _CHUNK)
+        for chunk in _chunks(len(labels)):
             logits = self.replay.run(images, chunk, self.start[unit])
             found.append(nn.functional.cross_entropy(logits.double(), labels[chunk], reduction="none"))
             total += float(found[-1].sum())
@@ -125,6 +130,24 @@ class UnitTrial:
         network = copy.deepcopy(self.problem.network)
         ChannelMask(self.problem.groups, without).apply(network)
         return float(sample_losses(network, self.images, self.labels).sum())
+
+
+def _unread(groups: Groups) -> Array:
+    """Returns which units no weight reads; all else that reads a unit hands it on to weights, or it could not go."""
+    unread = np.ones(groups.size, dtype=bool)
+    for place in places(groups):
+        if place.role == "in":
+            unread[place.unit[place.unit >= 0]] = False
+    return unread
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    """Yields slices of samples that become longer: few are enough for most candidates, all at once is quickest."""
+    first = 0
+    while first < count:
+        size = min(max(_CHUNK, first), _LONGEST)
+        yield slice(first, first + size)
+        first += size
 
 
 def _without(problem: PruningProblem, keep: Array, example: Tensor) -> tuple[nn.Module, bool]:
