@@ -96,6 +96,31 @@ def test_rejecting_early_saves_work(problem_of, monkeypatch):
     assert sum(images) < 0.8 * found.details["evaluations"] * len(problem.samples.images)
 
 
+def test_what_computes_a_candidate_is_not_computed_again(problem_of, monkeypatch):
+    """Whoever reads the channel leaves it out: that is all that changes."""
+    problem = problem_of("residual-b")
+    unit = next(
+        int(start)
+        for group, start in zip(problem.groups.groups, problem.groups.offsets[:-1], strict=True)
+        if group.producers[0].parameter == "conv1.weight"
+    )
+    tried = trial.UnitTrial(problem, np.ones(problem.groups.size, dtype=bool))
+    tried.replay.record(tried.images)
+    computed = []
+    forward = nn.Conv2d._conv_forward
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", lambda self, *rest: computed.append(self) or forward(self, *rest))
+    losses = tried._losses(unit, tried.images, tried.labels, float("inf"))
+    network = tried.replay.network
+    assert network.conv2 in computed
+    assert network.conv1 not in computed
+    assert network.stem[0] not in computed
+    keep = np.ones(problem.groups.size, dtype=bool)
+    keep[unit] = False
+    masked = copy.deepcopy(problem.network)
+    ChannelMask(problem.groups, keep).apply(masked)
+    torch.testing.assert_close(losses, sample_losses(masked, tried.images, tried.labels), rtol=1e-5, atol=1e-6)
+
+
 def test_the_hardest_samples_come_first(problem_of, monkeypatch):
     problem = problem_of("residual-b")
     first = []
