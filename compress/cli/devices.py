@@ -70,6 +70,29 @@ def setup(name: Name) -> None:
     tell_on_stderr(f"{found.name} is ready")
 
 
+@devices.command()
+def calibrate(name: Name, as_json: Json = False) -> None:
+    """Measure what convolutions of 1 to 64 channels cost on a device, for `rewrite --round-to auto --target`."""
+    from compress.console import print_json, print_table, working
+    from compress.profiling.calibrate import calibrate as measure
+    from compress.width_table import write_table
+
+    with working("calibrating"):
+        table = measure(name, tell_on_stderr)
+    path = write_table(table)
+    tell_on_stderr(f"kept as {path}; next: compress rewrite MODEL --round-to auto --target {table.device}")
+    if as_json:
+        print_json(table.to_dict())
+        return
+    rows = []
+    for kind_element, costs in table.costs.items():
+        kind, element = kind_element.split("/")
+        better = [width for width in range(1, len(costs)) if table.cheapest(kind, element, width, len(costs)) > width]
+        rows.append((kind, element, f"{costs[15]:,.1f}", f"{costs[-1]:,.1f}", ", ".join(map(str, better)) or "none"))
+    columns = ("convolution", "numbers", f"16 channels, {table.unit}", f"{len(costs)} channels", "cheaper when wider")
+    print_table(f"{table.device}, {table.runtime}", columns, rows)
+
+
 @devices.command("test")
 def check_device(name: Name, as_json: Json = False) -> None:
     """Measure a small model on a device and compare its outputs with this machine's.

@@ -26,7 +26,10 @@ RoundTo = Annotated[
     ),
 ]
 Target = Annotated[
-    str | None, typer.Option(help="With --round-to auto: x86 or arm, without measuring. Default: this machine.")
+    str | None,
+    typer.Option(
+        help="With --round-to auto: x86, arm, or a calibrated device, without measuring. Default: this machine."
+    ),
 ]
 Stripes = Annotated[
     str,

@@ -12,6 +12,7 @@ from compress.channels.graph import Array
 from compress.errors import NetworkError
 from compress.prune.problem import PruningProblem, Stratum
 from compress.recipe import PruneSettings
+from compress.width_table import worthwhile
 
 _BISECTIONS = 50  # of an interval of length 1: far below one unit
 
@@ -43,9 +44,17 @@ def allowed_counts(size: int, settings: PruneSettings) -> Array:
     """Returns the numbers of units that a stratum of `size` units may keep, ascending.
 
     Multiples of `round_to` from `minimum_channels` up, and `size` itself: a layer that keeps everything stays whole.
+    With `widths_for`, none at which a wider layer costs less there.
+
+    Raises:
+        CompressError: if that device was not calibrated.
     """
     lowest = -(-settings.minimum_channels // settings.round_to) * settings.round_to
-    return np.append(np.arange(lowest, size, settings.round_to), size)
+    counts = np.arange(lowest, size, settings.round_to)
+    if settings.widths_for is not None:
+        widths = worthwhile(settings.widths_for, size)
+        counts = counts[[int(count) in widths for count in counts]]
+    return np.append(counts, size)
 
 
 def nearest(counts: Array, wanted: float) -> int:

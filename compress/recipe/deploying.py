@@ -28,7 +28,9 @@ class RewriteSettings(Settings):
         "whatever is fastest on the device of [profile], or what is known of `target`; all of them",
     )
     target: str | None = Field(
-        None, description="with `auto`: where the file will run, `x86` or `arm`; then nothing is measured"
+        None,
+        description="with `auto`: where the file will run, `x86`, `arm` or a device that `compress devices calibrate` "
+        "has measured; then nothing is measured",
     )
     stripes: Literal["auto", "int8", "always", "never"] = Field(
         "auto",

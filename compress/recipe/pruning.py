@@ -36,6 +36,11 @@ class PruneSettings(Settings):
     )
     minimum_channels: Positive = Field(1, description="kept in each group, whatever the scores say")
     round_to: Positive = Field(1, description="kept channels are rounded to the nearest multiple of this")
+    widths_for: str | None = Field(
+        None,
+        description="a device that `compress devices calibrate` has measured, or `DEVICE/int8` for a network that will "
+        "be int8: counts at which a wider layer costs less there are passed over",
+    )
     samples: Positive = Field(128, description="training images for methods that look at data")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own knobs")
     schedule: ScheduleSettings = Field(

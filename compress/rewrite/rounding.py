@@ -10,9 +10,11 @@ from typing import Literal, Protocol
 from onnx import ModelProto
 
 from compress.channels.widths import MINIMAL, Everything, Multiple, WidthPolicy
-from compress.errors import CompressError
+from compress.errors import CompressError, suggestion
 from compress.recipe import RewriteSettings
+from compress.rewrite.measured_widths import MeasuredWidths
 from compress.rewrite.targets import targets
+from compress.width_table import read_table
 
 Choice = Literal["none", "auto", "all"] | int
 # What is tried on a machine; "auto" stands for what is known of machines of its kind.
@@ -99,7 +101,9 @@ def policy(settings: RewriteSettings) -> WidthPolicy:
         CompressError: if nothing is known of the target.
     """
     if settings.round_to == "auto":
-        return targets.get(_target(settings))
+        name = _target(settings)
+        table = read_table(name) if name not in targets else None
+        return MeasuredWidths(table) if table is not None else targets.get(name)
     if settings.round_to == "all":
         return Everything()
     return MINIMAL if settings.round_to == "none" else Multiple(settings.round_to)
@@ -111,6 +115,8 @@ def unmeasured(settings: RewriteSettings) -> Rounding:
     if settings.round_to != "auto":
         return Rounding(asked, asked, None, "as asked for")
     target = _target(settings)
+    if target not in targets:
+        return Rounding(asked, target, target, "what the device was calibrated to")
     whose = "that was named" if settings.target else "of this machine's architecture"
     return Rounding(asked, target, target, f"what is known of the target {whose}; nothing was measured")
 
@@ -158,6 +164,11 @@ def _target(settings: RewriteSettings) -> str:
         CompressError: if nothing is known of machines like this one.
     """
     name = settings.target or _architecture()
+    if settings.target is not None and name not in targets and read_table(name) is None:
+        raise CompressError(
+            f"unknown target {name!r}",
+            next_step=f"{suggestion(name, targets)}; for a device of yours: compress devices calibrate {name}",
+        )
     if settings.target is None and name not in targets:
         raise CompressError(
             f"nothing is known of the widths that suit this machine, {name}",

@@ -108,7 +108,7 @@ def _least(problem: PruningProblem, may_go: Array, settings: PruneSettings) -> A
 def _rounded_up(problem: PruningProblem, keep: Array, order: list[int], settings: PruneSettings) -> Array:
     """Brings back the units of each stratum that went last, until their number is allowed."""
     rounded = keep.copy()
-    if settings.round_to == 1:
+    if settings.round_to == 1 and settings.widths_for is None:
         return rounded
     for stratum in problem.strata:
         counts = allowed_counts(stratum.units.size, settings)
