@@ -120,6 +120,11 @@ def run_figures(layers=19):
             }
             for index, name in enumerate(names[:6])
         ],
+        "energies": [
+            {"epoch": 1, "best_energy": 0.5, "mean_energy": 1.25, "competing": True},
+            {"epoch": 2, "best_energy": -2.5, "mean_energy": -1.0, "competing": True},
+            {"epoch": 3, "best_energy": -2.0, "mean_energy": -2.0, "competing": False},
+        ],
         "training": [
             {"stage": "train", "history": history(40, 0.1, 38.0, 91.7)},
             {"stage": "retrain", "history": history(20, 0.02, 86.0, 91.3)},

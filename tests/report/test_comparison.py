@@ -20,6 +20,7 @@ from compress.report.comparison import (
 from compress.report.comparison.interval import mean
 from compress.report.comparison.page import html_comparison
 from compress.report.html import html_report
+from compress.report.plot import COMPARISON_PLOTS, draw_plots
 from compress.report.plots import energies
 from compress.report.series import series_of
 
@@ -116,6 +117,16 @@ def test_plots_hold_the_figures_given(comparison):
     assert "50 % gone, channels gone: fpgm: conv1 4.0; random: conv1 5.0" in bars
     assert bars.count("<svg") == 2
     assert ">fc<" not in bars
+
+
+def test_every_plot_has_a_title_and_an_alternative_text_and_no_fixed_colour(comparison):
+    drawn = draw_plots(COMPARISON_PLOTS, ComparisonFigures.from_dict(comparison))
+    assert sorted(name for name, _ in drawn) == COMPARISON_PLOTS.names()
+    for _, plot in drawn:
+        assert plot.title[0] == plot.title[0].upper()
+        for svg in plot.panels:
+            assert re.search(r'aria-label="[^"]{20,}', svg)
+            assert not re.search(r"#[0-9a-f]{6}", svg)
 
 
 def test_an_axis_follows_intervals_only_so_far(comparison):

@@ -151,7 +151,7 @@ def test_ids_are_unique_and_references_lead_somewhere(many_layers):
 
 def test_every_plot_has_a_title_and_an_alternative_text_and_no_fixed_colour(few_layers):
     run = RunFigures.from_dict(few_layers)
-    drawn = draw_plots(run)
+    drawn = draw_plots(PLOTS, run)
     assert sorted(name for name, _ in drawn) == PLOTS.names()
     for _, plot in drawn:
         assert plot.title[0] == plot.title[0].upper()
@@ -162,10 +162,10 @@ def test_every_plot_has_a_title_and_an_alternative_text_and_no_fixed_colour(few_
 
 
 @pytest.mark.parametrize(
-    "section", ["sizes", "accuracies", "channels", "weights", "phases", "training", "latency", "budget"]
+    "section", ["sizes", "accuracies", "channels", "weights", "phases", "energies", "training", "latency", "budget"]
 )
 def test_a_missing_section_leaves_out_its_plot_and_nothing_else(few_layers, section):
-    everything = {name for name, _ in draw_plots(RunFigures.from_dict(few_layers))}
+    everything = {name for name, _ in draw_plots(PLOTS, RunFigures.from_dict(few_layers))}
     del few_layers[section]
     text, _ = page(few_layers)
     left = {name for name in everything if f'id="plot-{name}"' in text}
@@ -180,6 +180,7 @@ def test_degenerate_figures_are_drawn():
             "accuracies": [{"stage": "int8", "accuracy": 0.0}],
             "channels": [{"layer": "a", "before": 0, "kept": 0}],
             "weights": [{"layer": "a", "edges": [0.0, 1.0], "before": [0], "after": [0]}],
+            "energies": [{"epoch": 1, "best_energy": 0.0, "mean_energy": 0.0}],
             "phases": [{"layer": "a", "filters": 2, "mean": 0.0, "random": 0.0, "counts": [2], "random_counts": [2.0]}],
             "training": [{"stage": "t", "history": [{"epoch": 1, "loss": 0.0, "learning_rate": 0.0}]}],
             "latency": [
