@@ -20,6 +20,12 @@ from compress.errors import CompressError, MachineError, ModelFileError
 _CHUNK_BYTES = 1 << 20
 
 
+def user_cache() -> Path:
+    """Returns the user's folder for what can be made again, whether or not it exists."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "compress"
+
+
 def sha256_file(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()

@@ -70,29 +70,6 @@ def setup(name: Name) -> None:
     tell_on_stderr(f"{found.name} is ready")
 
 
-@devices.command()
-def calibrate(name: Name, as_json: Json = False) -> None:
-    """Measure what convolutions of 1 to 64 channels cost on a device, for `rewrite --round-to auto --target`."""
-    from compress.console import print_json, print_table, working
-    from compress.profiling.calibrate import calibrate as measure
-    from compress.width_table import write_table
-
-    with working("calibrating"):
-        table = measure(name, tell_on_stderr)
-    path = write_table(table)
-    tell_on_stderr(f"kept as {path}; next: compress rewrite MODEL --round-to auto --target {table.device}")
-    if as_json:
-        print_json(table.to_dict())
-        return
-    rows = []
-    for kind_element, costs in table.costs.items():
-        kind, element = kind_element.split("/")
-        better = [width for width in range(1, len(costs)) if table.cheapest(kind, element, width, len(costs)) > width]
-        rows.append((kind, element, f"{costs[15]:,.1f}", f"{costs[-1]:,.1f}", ", ".join(map(str, better)) or "none"))
-    columns = ("convolution", "numbers", f"16 channels, {table.unit}", f"{len(costs)} channels", "cheaper when wider")
-    print_table(f"{table.device}, {table.runtime}", columns, rows)
-
-
 @devices.command("test")
 def check_device(name: Name, as_json: Json = False) -> None:
     """Measure a small model on a device and compare its outputs with this machine's.
@@ -109,3 +86,32 @@ def check_device(name: Name, as_json: Json = False) -> None:
     else:
         print_table(name, ("what", "found"), found.rows())
     raise typer.Exit(0 if found.passed else 1)
+
+
+@devices.command()
+def calibrate(
+    name: Name,
+    widths: Annotated[int, typer.Option(help="The largest number of channels to measure.")] = 48,
+    element: Annotated[
+        list[str] | None, typer.Option(help="Type of the weights, float32 (default) or int8; repeat it for both.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what convolutions cost over the number of their channels.
+
+    The table is kept; `--round-to auto` and [prune] round_to = "auto" choose widths by it. It takes a minute on this
+    machine, several on an emulated one.
+    """
+    from compress.console import print_json, print_table, working
+    from compress.profiling.calibrate import calibrate as measure
+    from compress.profiling.calibrate import elements_named
+    from compress.targets.table import write_table
+
+    with working("measuring"):
+        table = measure(name, widths=widths, elements=elements_named(element or ["float32"]), tell=tell_on_stderr)
+    tell_on_stderr(f"kept as {write_table(table)}")
+    if as_json:
+        print_json(table.model_dump())
+        return
+    rows = ((one, " ".join(map(str, table.good_widths(one)))) for one in table.costs)
+    print_table(f"{table.device}, {table.runtime}", ("convolution", "widths than which no wider one is cheaper"), rows)

@@ -20,9 +20,9 @@ from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
 from compress.quantize import formats
 from compress.recipe import load_budget
+from compress.targets.choose import target_named
 from compress.torch_graph import trace_network
 from compress.train.placement import torch_device
-from compress.width_table import worthwhile
 
 
 def preflight(context: RunContext, *, training: bool) -> None:
@@ -62,8 +62,8 @@ def preflight(context: RunContext, *, training: bool) -> None:
     distill = recipe.retrain.distill
     if distill is not None and distill.checkpoint is not None:
         context.find(distill.checkpoint, "teacher's checkpoint")
-    if recipe.prune.widths_for is not None:
-        worthwhile(recipe.prune.widths_for, 1)
+    if recipe.prune.round_to == "auto":
+        target_named(recipe.prune.target)
     resolve(recipe.profile.device)
     for device in recipe.profile.also:
         # One that does not answer is left out when its turn comes; one that does not exist is a mistake.

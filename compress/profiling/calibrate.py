@@ -1,103 +1,78 @@
-"""The costs of convolutions over channel counts, measured on a device in one go.
-
-One model holds a convolution of each width, side by side, each fed by an input of its own, and named after its width:
-the device's own table of operators then says what each costs.
-"""
+"""What convolutions cost on one device over the number of their channels: the table that widths are chosen by."""
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-from compress.errors import MachineError
+from compress.errors import CompressError
 from compress.onnx_io.file import write_model
 from compress.profiling.device import Tell
-from compress.profiling.profile_report import ProfileReport
+from compress.profiling.probes import SITES, Element, probe_model
 from compress.profiling.verb import profile
 from compress.recipe import ProfileSettings
-from compress.width_table import ELEMENTS, KINDS, WidthTable
+from compress.targets.table import PERIOD, WidthTable, row
 
-WIDEST = 64
-_SIDE = 14
-_QUANTIZED = (
-    ("scale", np.array(0.05, np.float32)),
-    ("zero", np.array(128, np.uint8)),
-    ("middle", np.array(0, np.int8)),
-)
+WIDTHS = 48
 
 
-def calibrate(device: str, tell: Tell | None = None, widest: int = WIDEST) -> WidthTable:
-    """Measures a device.
+def calibrate(
+    device: str, *, widths: int = WIDTHS, elements: Sequence[Element] = ("float32", "int8"), tell: Tell | None = None
+) -> WidthTable:
+    """Measures probes of every width, all in turn, in alternating blocks.
 
     Args:
-        device: as `--device` takes it.
-        tell: who is told what the device does.
-        widest: so many channels at most.
+        device: its name, as `profile` takes it.
+        widths: the largest number of channels.
+        elements: types of weights.
+        tell: who is told what is done.
+
+    Returns:
+        costs by width. A cost is the median over blocks of its least time over that of the first probe, times the
+        median least time of the first probe.
 
     Raises:
-        CompressError: if there is no such device.
-        MachineError: if it fails, or does not tell what each operator costs.
+        CompressError: if the table would be too short, or there is no such device.
+        MachineError: if the device fails.
     """
-    pairs = [(kind, element) for kind in KINDS for element in ELEMENTS]
+    if widths < PERIOD:
+        raise CompressError("too few widths", got=widths, allowed=f"{PERIOD} or more", next_step="leave --widths out")
+    plan = [
+        (kind, role, element, width) for element in elements for kind, role in SITES for width in range(1, widths + 1)
+    ]
+    settings = ProfileSettings(device=device, blocks=12, runs=5, warmup=3, details=False)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{kind}-{element}.onnx" for kind, element in pairs]
-        for path, pair in zip(paths, pairs, strict=True):
-            write_model(convolutions(*pair, range(1, widest + 1)), path)
-        reports = profile(paths, ProfileSettings(device=device, blocks=6, runs=20), tell=tell)
-    costs = {f"{k}/{e}": _costs(report, widest) for (k, e), report in zip(pairs, reports, strict=True)}
-    return WidthTable(reports[0].device, reports[0].runtime, reports[0].unit, costs)
+        paths = [Path(folder) / f"{index}.onnx" for index in range(len(plan))]
+        for (kind, role, element, width), path in zip(plan, paths, strict=True):
+            write_model(probe_model(kind, role, width, element), path)
+        reports = profile(paths, settings, tell=tell)
+    first = np.array(reports[0].block_minima)
+    costs: dict[str, list[float]] = {}
+    for (kind, role, element, _), report in zip(plan, reports, strict=True):
+        cost = float(np.median(np.array(report.block_minima) / first) * np.median(first))
+        costs.setdefault(row(kind, role, element), []).append(round(cost, 4))
+    one = reports[0]
+    how = f"{one.blocks} alternating blocks of {one.runs} runs, {one.threads} thread, 28 × 28 pixels"
+    return WidthTable(
+        device=device,
+        architecture=str(one.machine.get("architecture", "unknown")),
+        runtime=one.runtime,
+        unit=one.unit,
+        protocol=f"{one.kind}; {how}",
+        costs=costs,
+    )
 
 
-def convolutions(kind: str, element: str, widths: Sequence[int]) -> onnx.ModelProto:
-    """Returns a model with one convolution a width, as many channels out as in, on 14 × 14 pixels.
+def elements_named(names: Sequence[str]) -> list[Element]:
+    """Returns types of weights by name.
 
-    Args:
-        kind: ``dense`` (3×3), ``pointwise`` (1×1) or ``depthwise`` (3×3).
-        element: ``float32``, or ``int8``: weights, with activations of bytes.
-        widths: numbers of channels.
+    Raises:
+        CompressError: if a name is none.
     """
-    kernel = 1 if kind == "pointwise" else 3
-    random = np.random.default_rng(0)
-    integers = element == "int8"
-    weights = [numpy_helper.from_array(value, name) for name, value in _QUANTIZED] if integers else []
-    nodes, inputs, outputs = [], [], []
-    for width in widths:
-        name = f"width.{width}."
-        shape = (width, 1 if kind == "depthwise" else width, kernel, kernel)
-        values = random.standard_normal(shape)
-        stored = (40 * values).clip(-127, 127).astype(np.int8) if integers else values.astype(np.float32)
-        weights.append(numpy_helper.from_array(stored, f"{name}w"))
-        settings: dict[str, Any] = {"pads": [kernel // 2] * 4, "group": width if kind == "depthwise" else 1}
-        if integers:
-            read = [f"{name}x", "scale", "zero", f"{name}w", "scale", "middle", "scale", "zero"]
-            nodes.append(helper.make_node("QLinearConv", read, [f"{name}y"], f"{name}y", **settings))
-        else:
-            nodes.append(helper.make_node("Conv", [f"{name}x", f"{name}w"], [f"{name}y"], f"{name}y", **settings))
-        pixels = [1, width, _SIDE, _SIDE]
-        number = TensorProto.UINT8 if integers else TensorProto.FLOAT
-        inputs.append(helper.make_tensor_value_info(f"{name}x", number, pixels))
-        outputs.append(helper.make_tensor_value_info(f"{name}y", number, pixels))
-    graph = helper.make_graph(nodes, f"{kind} {element}", inputs, outputs, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-def _costs(report: ProfileReport, widest: int) -> tuple[float, ...]:
-    """Returns the cost of each width. What the runtime does besides, such as reordering, happens once a network."""
-    found = dict.fromkeys(range(1, widest + 1), 0.0)
-    for row in report.operators:
-        match = re.search(r"width\.(\d+)\.y", row.node)
-        if match and "Conv" in row.operator:
-            found[int(match[1])] += row.cost
-    if min(found.values()) <= 0:
-        raise MachineError(
-            f"device {report.device!r} does not tell what each convolution costs",
-            next_step="calibrate another device, or name x86 or arm as the target",
-        )
-    return tuple(found.values())
+    known: dict[str, Element] = {"float32": "float32", "int8": "int8"}
+    if unknown := [name for name in names if name not in known]:
+        raise CompressError("unknown type of weights", got=unknown[0], allowed=", ".join(known), next_step="name one")
+    return [known[name] for name in dict.fromkeys(names)]

@@ -24,12 +24,14 @@ def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettin
         settings: how to measure.
 
     Returns:
-        commands whose output is one line of JSON, then an array of events a model.
+        commands whose output is one line of JSON, then, if the settings want details, an array of events a model.
     """
     triples = [word for model in models for word in (model, f"{Path(model).parent}/feed.bin", "-")]
     timed = [settings.threads, settings.warmup, settings.blocks, settings.runs, "-"]
     profiled = [settings.threads, 1, 1, settings.runs, "events"]
     first, second = (shlex.join([*runner, *map(str, numbers), *triples]) for numbers in (timed, profiled))
+    if not settings.details:
+        return first
     # Each model by itself: the order of names is that of the models up to nine.
     shown = " && ".join(f"cat events{position}-*" for position in range(len(models)))
     return f"{first} && {second} >/dev/null && {shown}"
@@ -62,7 +64,7 @@ def measurements(
         answer = read_answer(first, models)
         found = []
         for entry, feed in zip(answer["models"], feeds, strict=True):
-            events, end = json.JSONDecoder().raw_decode(rest.lstrip())
+            events, end = json.JSONDecoder().raw_decode(rest.lstrip()) if settings.details else ([], 0)
             rest = rest.lstrip()[end:]
             found.append(
                 Measurement(

@@ -21,7 +21,7 @@ def runner_request(models: list[str], settings: ProfileSettings, loads: int = 3)
     Args:
         models: paths, as the device sees them.
         settings: how to measure.
-        loads: fresh processes a model for load time and memory; 0 where the device cannot start any.
+        loads: fresh processes a model for load time and memory, where the settings want such details.
     """
     return {
         "models": models,
@@ -30,8 +30,8 @@ def runner_request(models: list[str], settings: ProfileSettings, loads: int = 3)
         "warmup": settings.warmup,
         "blocks": settings.blocks,
         "runs": settings.runs,
-        "operator_runs": settings.runs,
-        "loads": loads,
+        "operator_runs": settings.runs if settings.details else 0,
+        "loads": loads if settings.details else 0,
         "seed": 0,
     }
 

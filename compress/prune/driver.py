@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from compress.channels.cost import Cost
 from compress.channels.graph import Array
 from compress.channels.plan import Plan
+from compress.channels.widths import MINIMAL
 from compress.errors import CompressError, RecipeError, suggestion
 from compress.options import build
 from compress.prune.criteria import criteria
@@ -22,6 +23,7 @@ from compress.prune.problem import PruningProblem, Samples
 from compress.prune.search import searches
 from compress.prune.trainer import Trainer
 from compress.recipe import PruneSettings
+from compress.targets.choose import target_named
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def problem_of(
         seed,
         exclude=settings.exclude,
         couple=settings.couple,
+        widths=target_named(settings.target).widths if settings.round_to == "auto" else MINIMAL,
     )
 
 

@@ -16,6 +16,7 @@ from compress.channels.cost import CostModel
 from compress.channels.graph import Array
 from compress.channels.groups import ChannelGroup, Groups, Member
 from compress.channels.trace import trace
+from compress.channels.widths import MINIMAL, Site, WidthPolicy, sites
 from compress.errors import DataError, NetworkError, suggestion
 from compress.prune.parametrized import bake
 from compress.torch_graph import trace_network
@@ -53,11 +54,13 @@ class Stratum:
         group: index of the group.
         units: numbers over all groups in turn, ascending.
         prunable: whether they may go; if not, all stay.
+        suited: how many of them may stay, ascending: numbers than which the target computes none wider faster, and all.
     """
 
     group: int
     units: Array
     prunable: bool
+    suited: Array
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class PruningProblem:
         seed: of every random choice.
         prunable: which units may go. Shape: (units,), booleans.
         weights: names of the weights of convolutions and linear layers, without those of `exclude`.
+        widths: which numbers of channels suit the machine that the network is for.
     """
 
     network: nn.Module
@@ -87,6 +91,7 @@ class PruningProblem:
     seed: int
     prunable: Array
     weights: tuple[str, ...]
+    widths: WidthPolicy = MINIMAL
 
     @classmethod
     def of(
@@ -98,6 +103,7 @@ class PruningProblem:
         *,
         exclude: Sequence[str] = (),
         couple: bool = True,
+        widths: WidthPolicy = MINIMAL,
     ) -> PruningProblem:
         """Finds the groups of a network.
 
@@ -109,6 +115,7 @@ class PruningProblem:
             exclude: names of parameters, or prefixes of names that end before a dot. They stay whole: a weight keeps
                 the units that it produces and those that it reads, a bias or scale its own alone.
             couple: if false, groups that more than one layer produces stay (those of a residual stream).
+            widths: which numbers of channels suit the machine that the network is for.
 
         Raises:
             NetworkError: if the network cannot be traced, a name in `exclude` is unknown, or it has no channels that
@@ -123,7 +130,8 @@ class PruningProblem:
         own = copy.deepcopy(network).eval()
         prunable = _prunable(groups, traced.parameters, exclude, couple)
         weights = _weights(own, traced.parameters, exclude)
-        return cls(own, input_shape, groups, CostModel(groups), traced.parameters, samples, seed, prunable, weights)
+        cost = CostModel(groups)
+        return cls(own, input_shape, groups, cost, traced.parameters, samples, seed, prunable, weights, widths)
 
     def seen_on(self, network: nn.Module) -> PruningProblem:
         """Returns this problem for the same network with other weights; those that are computed count as they are."""
@@ -171,8 +179,24 @@ class PruningProblem:
                 together.setdefault(row.tobytes(), []).append(unit)
             for units in together.values():
                 numbers = np.asarray(units) + start
-                found.append(Stratum(index, numbers, bool(self.prunable[numbers].all())))
+                suited = self._suited(group, np.asarray(units))
+                found.append(Stratum(index, numbers, bool(self.prunable[numbers].all()), suited))
         return tuple(found)
+
+    def _suited(self, group: ChannelGroup, units: Array) -> Array:
+        """Returns which numbers of units suit each weight that they alone pass, one position each."""
+        axes = {
+            (member.parameter, member.axis)
+            for member in group.members
+            if np.array_equal(np.sort(member.unit), np.sort(units))
+        }
+        places = [site for site in self._sites if (site.weight, site.axis) in axes]
+        counts = range(1, units.size + 1)
+        return np.array([n for n in counts if all(self.widths.kept(site, n, units.size) == n for site in places)])
+
+    @cached_property
+    def _sites(self) -> list[Site]:
+        return list(sites(self.groups.trace))
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:

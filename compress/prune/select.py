@@ -12,7 +12,6 @@ from compress.channels.graph import Array
 from compress.errors import NetworkError
 from compress.prune.problem import PruningProblem, Stratum
 from compress.recipe import PruneSettings
-from compress.width_table import worthwhile
 
 _BISECTIONS = 50  # of an interval of length 1: far below one unit
 
@@ -40,21 +39,19 @@ def unreachable(problem: PruningProblem, least: int, settings: PruneSettings) ->
     )
 
 
-def allowed_counts(size: int, settings: PruneSettings) -> Array:
-    """Returns the numbers of units that a stratum of `size` units may keep, ascending.
+def allowed_counts(stratum: Stratum, settings: PruneSettings) -> Array:
+    """Returns the numbers of units that a stratum may keep, ascending.
 
-    Multiples of `round_to` from `minimum_channels` up, and `size` itself: a layer that keeps everything stays whole.
-    With `widths_for`, none at which a wider layer costs less there.
-
-    Raises:
-        CompressError: if that device was not calibrated.
+    Multiples of `round_to`, or what suits the target, from `minimum_channels` up; and all of them: a layer that keeps
+    everything stays whole.
     """
+    size = stratum.units.size
+    if settings.round_to == "auto":
+        enough = (stratum.suited >= settings.minimum_channels) | (stratum.suited == size)
+        suited: Array = stratum.suited[enough]
+        return suited
     lowest = -(-settings.minimum_channels // settings.round_to) * settings.round_to
-    counts = np.arange(lowest, size, settings.round_to)
-    if settings.widths_for is not None:
-        widths = worthwhile(settings.widths_for, size)
-        counts = counts[[int(count) in widths for count in counts]]
-    return np.append(counts, size)
+    return np.append(np.arange(lowest, size, settings.round_to), size)
 
 
 def nearest(counts: Array, wanted: float) -> int:
@@ -98,7 +95,7 @@ def _above(problem: PruningProblem, scores: Array, ranked: Array, settings: Prun
     counts = []
     for stratum in problem.strata:
         if stratum.prunable:
-            allowed = allowed_counts(stratum.units.size, settings)
+            allowed = allowed_counts(stratum, settings)
             counts.append(int(allowed[allowed >= (scores[stratum.units] > settings.threshold).sum()][0]))
     return _keep(problem, ranked, counts)
 
@@ -109,7 +106,7 @@ def _global(problem: PruningProblem, ranked: Array, settings: PruneSettings) -> 
 
     def counts(gone: float) -> list[int]:
         return [
-            nearest(allowed_counts(s.units.size, settings), int((place[s.units] >= gone).sum()))
+            nearest(allowed_counts(s, settings), int((place[s.units] >= gone).sum()))
             for s in problem.strata
             if s.prunable
         ]
@@ -129,11 +126,7 @@ def _global(problem: PruningProblem, ranked: Array, settings: PruneSettings) -> 
 
 def _by_layer(problem: PruningProblem, ranked: Array, settings: PruneSettings) -> Array:
     def counts(share: float) -> list[int]:
-        return [
-            nearest(allowed_counts(s.units.size, settings), s.units.size * (1 - share))
-            for s in problem.strata
-            if s.prunable
-        ]
+        return [nearest(allowed_counts(s, settings), s.units.size * (1 - share)) for s in problem.strata if s.prunable]
 
     limit = target(problem, settings)
     if _cost(problem, ranked, counts(0), settings) <= limit:

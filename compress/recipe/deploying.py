@@ -80,3 +80,4 @@ class ProfileSettings(Settings):
     runs: Positive = Field(10, description="runs a block")
     warmup: Annotated[int, Field(ge=0)] = Field(10, description="runs before the first block")
     batch_size: Positive = Field(1, description="images a run")
+    details: bool = Field(True, description="operators, load time and memory besides latency")

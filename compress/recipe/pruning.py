@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from compress.recipe.base import Fraction, Positive, Settings
 
@@ -35,17 +35,34 @@ class PruneSettings(Settings):
         True, description="false: only channels inside blocks go, those that a residual sum couples stay"
     )
     minimum_channels: Positive = Field(1, description="kept in each group, whatever the scores say")
-    round_to: Positive = Field(1, description="kept channels are rounded to the nearest multiple of this")
-    widths_for: str | None = Field(
+    round_to: Literal["auto"] | Positive = Field(
+        1,
+        description="kept channels are rounded to the nearest multiple of this; auto: to widths than which no wider "
+        "one is faster on `target`",
+    )
+    target: str | None = Field(
         None,
-        description="a device that `compress devices calibrate` has measured, or `DEVICE/int8` for a network that will "
-        "be int8: counts at which a wider layer costs less there are passed over",
+        description="with `auto`: a device that `compress devices calibrate` measured, or `x86`, `arm`; default this "
+        "machine",
     )
     samples: Positive = Field(128, description="training images for methods that look at data")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own knobs")
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="one cut, or several with training between them"
     )
+
+    @field_validator("round_to", mode="before")
+    @classmethod
+    def _known_rounding(cls, value: object) -> object:
+        if value == "auto" or (type(value) is int and value >= 1):
+            return value
+        raise ValueError("it is auto, or a number from 1 on")
+
+    @model_validator(mode="after")
+    def _a_target_serves_auto(self) -> PruneSettings:
+        if self.target is not None and self.round_to != "auto":
+            raise ValueError("target says how auto rounds; set round_to to auto too")
+        return self
 
     @model_validator(mode="after")
     def _ratio_or_threshold(self) -> PruneSettings:

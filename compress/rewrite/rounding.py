@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -10,11 +9,8 @@ from typing import Literal, Protocol
 from onnx import ModelProto
 
 from compress.channels.widths import MINIMAL, Everything, Multiple, WidthPolicy
-from compress.errors import CompressError, suggestion
 from compress.recipe import RewriteSettings
-from compress.rewrite.measured_widths import MeasuredWidths
-from compress.rewrite.targets import targets
-from compress.width_table import read_table
+from compress.targets.choose import is_known, target_named
 
 Choice = Literal["none", "auto", "all"] | int
 # What is tried on a machine; "auto" stands for what is known of machines of its kind.
@@ -101,9 +97,7 @@ def policy(settings: RewriteSettings) -> WidthPolicy:
         CompressError: if nothing is known of the target.
     """
     if settings.round_to == "auto":
-        name = _target(settings)
-        table = read_table(name) if name not in targets else None
-        return MeasuredWidths(table) if table is not None else targets.get(name)
+        return target_named(settings.target).widths
     if settings.round_to == "all":
         return Everything()
     return MINIMAL if settings.round_to == "none" else Multiple(settings.round_to)
@@ -114,16 +108,13 @@ def unmeasured(settings: RewriteSettings) -> Rounding:
     asked = str(settings.round_to)
     if settings.round_to != "auto":
         return Rounding(asked, asked, None, "as asked for")
-    target = _target(settings)
-    if target not in targets:
-        return Rounding(asked, target, target, "what the device was calibrated to")
-    whose = "that was named" if settings.target else "of this machine's architecture"
-    return Rounding(asked, target, target, f"what is known of the target {whose}; nothing was measured")
+    target = target_named(settings.target)
+    return Rounding(asked, target.name, target.name, f"what is {target.source}; the model itself was not measured")
 
 
 def candidates(settings: RewriteSettings) -> dict[Choice, RewriteSettings]:
     """Returns the settings of each candidate; without what is known of this machine's kind if nothing is."""
-    chosen = CANDIDATES if _architecture() in targets else tuple(one for one in CANDIDATES if one != "auto")
+    chosen = CANDIDATES if is_known() else tuple(one for one in CANDIDATES if one != "auto")
     return {one: settings.model_copy(update={"round_to": one}) for one in chosen}
 
 
@@ -154,31 +145,4 @@ def fastest(models: Mapping[Choice, ModelProto], measure: Measure) -> tuple[Choi
 
 
 def _name(choice: Choice) -> str:
-    return _architecture() if choice == "auto" else str(choice)
-
-
-def _target(settings: RewriteSettings) -> str:
-    """Returns the target that settings name, or that this machine is.
-
-    Raises:
-        CompressError: if nothing is known of machines like this one.
-    """
-    name = settings.target or _architecture()
-    if settings.target is not None and name not in targets and read_table(name) is None:
-        raise CompressError(
-            f"unknown target {name!r}",
-            next_step=f"{suggestion(name, targets)}; for a device of yours: compress devices calibrate {name}",
-        )
-    if settings.target is None and name not in targets:
-        raise CompressError(
-            f"nothing is known of the widths that suit this machine, {name}",
-            allowed=", ".join(targets),
-            next_step="name a target, or a number to round to",
-        )
-    return name
-
-
-def _architecture() -> str:
-    """Returns the name of the target that this machine is, or what it calls itself."""
-    machine = platform.machine().lower()
-    return next((name for name in targets if machine in targets.get(name).architectures), machine)
+    return target_named(None).name if choice == "auto" else str(choice)

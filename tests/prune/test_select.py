@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from compress.errors import NetworkError
+from compress.prune.problem import Stratum
 from compress.prune.select import allowed_counts, amount, nearest, select
 from compress.recipe import PruneSettings
 
@@ -81,13 +82,23 @@ def test_kept_counts_are_rounded(problem_of, scope):
     assert problem.cost(keep).macs <= 0.7 * problem.cost.everything().macs
 
 
+def layer_of(size, suited=None):
+    return Stratum(0, np.arange(size), True, np.arange(1, size + 1) if suited is None else np.array(suited))
+
+
+def test_what_suits_the_target_from_a_minimum_up_and_all():
+    settings = PruneSettings(round_to="auto", minimum_channels=5)
+    assert allowed_counts(layer_of(13, [1, 4, 8, 12, 13]), settings).tolist() == [8, 12, 13]
+    assert allowed_counts(layer_of(4, [1, 4]), settings).tolist() == [4]
+
+
 def test_nearest_multiple_at_least_one():
     settings = PruneSettings(round_to=8)
-    counts = allowed_counts(20, settings)
+    counts = allowed_counts(layer_of(20), settings)
     assert counts.tolist() == [8, 16, 20]
     assert [nearest(counts, wanted) for wanted in (0, 11, 12, 13, 18, 19, 20)] == [8, 8, 16, 16, 20, 20, 20]
-    assert allowed_counts(6, settings).tolist() == [6]
-    assert allowed_counts(16, PruneSettings(round_to=4, minimum_channels=6)).tolist() == [8, 12, 16]
+    assert allowed_counts(layer_of(6), settings).tolist() == [6]
+    assert allowed_counts(layer_of(16), PruneSettings(round_to=4, minimum_channels=6)).tolist() == [8, 12, 16]
 
 
 def test_what_may_not_go_stays(problem_of):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from compress.artifact import sha256_file, sha256_json
+from compress.artifact import sha256_file, sha256_json, user_cache
 from compress.errors import CompressError, MachineError
 from compress.profiling.device import Tell
 from compress.profiling.emulation import place, setup
@@ -105,7 +105,7 @@ def programs(architecture: str, tell: Tell) -> Programs:
 def _folder(architecture: str) -> Path:
     sources = {path.name: sha256_file(path) for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")}
     version = onnxruntime.__version__
-    return place.cache_folder().parent / "bundle" / f"{architecture}-{version}-{sha256_json(sources)[:12]}"
+    return user_cache() / "bundle" / f"{architecture}-{version}-{sha256_json(sources)[:12]}"
 
 
 def _make(architecture: str, made: Path, work: Path, tell: Tell) -> None:

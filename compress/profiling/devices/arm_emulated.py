@@ -86,7 +86,8 @@ class ArmEmulated(Device):
         feeds = [feed for feed, _ in given]
         with ThreadPoolExecutor(2) as pool:
             # The first run warms up, and its events are left out.
-            parts = pool.submit(count, place, self.core, models, feeds, warmup=1, runs=_PROFILED, operators=True)
+            details = (models, feeds) if settings.details else ([], [])
+            parts = pool.submit(count, place, self.core, *details, warmup=1, runs=_PROFILED, operators=True)
             # A process each: no count depends on which other models were asked for.
             wholes = [
                 pool.submit(count, place, self.core, [model], [feed], warmup=_WARMUP, runs=_RUNS, operators=False)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from compress.artifact import sha256_file, sha256_json
+from compress.artifact import sha256_file, sha256_json, user_cache
 from compress.profiling.emulation.compilers import SOURCES
 from compress.profiling.emulation.cores import CORES, Core
 
@@ -52,8 +51,7 @@ class Place:
 
 def cache_folder() -> Path:
     """Returns the user's folder for set-ups of all versions, whether or not it exists."""
-    base = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "compress" / "arm-emu"
+    return user_cache() / "arm-emu"
 
 
 def folder_of_this_version() -> Path:

@@ -132,7 +132,7 @@ class _Colony:
     def __init__(self, method: ACP, problem: PruningProblem, settings: PruneSettings, trainer: Trainer) -> None:
         self.method, self.problem, self.settings, self.trainer = method, problem, settings, trainer
         self.layers = [stratum for stratum in problem.strata if stratum.prunable]
-        self.allowed = [allowed_counts(layer.units.size, settings) for layer in self.layers]
+        self.allowed = [allowed_counts(layer, settings) for layer in self.layers]
         self.limit = target(problem, settings) if method.enforce else float("inf")
         self.known: dict[Structure, Fitness] = {}
         self.best_values: dict[str, Array] = {}

@@ -92,7 +92,7 @@ def _spare(problem: PruningProblem, keep: Array, settings: PruneSettings) -> Arr
     """Returns which units belong to a stratum that may lose one more."""
     spare = np.zeros(problem.groups.size, dtype=bool)
     for stratum in problem.strata:
-        spare[stratum.units] = keep[stratum.units].sum() > allowed_counts(stratum.units.size, settings)[0]
+        spare[stratum.units] = keep[stratum.units].sum() > allowed_counts(stratum, settings)[0]
     return spare
 
 
@@ -101,17 +101,17 @@ def _least(problem: PruningProblem, may_go: Array, settings: PruneSettings) -> A
     keep = np.ones(problem.groups.size, dtype=bool)
     for stratum in problem.strata:
         if may_go[stratum.units].all():
-            keep[stratum.units[allowed_counts(stratum.units.size, settings)[0] :]] = False
+            keep[stratum.units[allowed_counts(stratum, settings)[0] :]] = False
     return keep
 
 
 def _rounded_up(problem: PruningProblem, keep: Array, order: list[int], settings: PruneSettings) -> Array:
     """Brings back the units of each stratum that went last, until their number is allowed."""
     rounded = keep.copy()
-    if settings.round_to == 1 and settings.widths_for is None:
+    if settings.round_to == 1:
         return rounded
     for stratum in problem.strata:
-        counts = allowed_counts(stratum.units.size, settings)
+        counts = allowed_counts(stratum, settings)
         missing = int(counts[counts >= keep[stratum.units].sum()][0] - keep[stratum.units].sum())
         latest = [unit for unit in reversed(order) if unit in stratum.units]
         rounded[latest[:missing]] = True

@@ -116,7 +116,7 @@ class _Repair:
             if not stratum.prunable:
                 continue
             units = rng.permutation(stratum.units)
-            counts = allowed_counts(stratum.units.size, self.settings)
+            counts = allowed_counts(stratum, self.settings)
             wanted = int(counts[counts >= keep[units].sum()][0])
             keep[units[~keep[units]][: wanted - int(keep[units].sum())]] = True
             present = units[keep[units]]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compress.channels.graph import Array
 from compress.errors import DataError, NetworkError, RecipeError
-from compress.prune.problem import PruningProblem
+from compress.prune.problem import PruningProblem, Stratum
 from compress.prune.search import Choice, Progress, Search, searches
 from compress.prune.select import allowed_counts, amount, target
 from compress.prune.students import Frozen, put_values, redraw, student_of, touched, whole_values
@@ -148,9 +148,9 @@ class _Garden:
     trainer: Trainer
 
     @cached_property
-    def layers(self) -> list[Array]:
+    def layers(self) -> list[Stratum]:
         """The units of each layer."""
-        return [stratum.units for stratum in self.problem.strata if stratum.prunable]
+        return [stratum for stratum in self.problem.strata if stratum.prunable]
 
     @cached_property
     def groups(self) -> list[list[int]]:
@@ -163,13 +163,13 @@ class _Garden:
     def keep(self, widths: Sequence[int]) -> Array:
         """Returns the units of a student: the first of each layer, as their order means nothing yet."""
         keep = ~self.problem.prunable
-        for units, width in zip(self.layers, widths, strict=True):
-            keep[units[:width]] = True
+        for layer, width in zip(self.layers, widths, strict=True):
+            keep[layer.units[:width]] = True
         return keep
 
     def first(self) -> _Student:
         """Returns the student that everything grows from."""
-        widths = tuple(self._allowed(units, self.method.initial) for units in self.layers)
+        widths = tuple(self._allowed(layer, self.method.initial) for layer in self.layers)
         keep = self.keep(widths)
         size, limit = amount(self.problem, keep, self.settings.of), target(self.problem, self.settings)
         if size > limit:
@@ -222,13 +222,13 @@ class _Garden:
 
     def _widths(self, student: _Student, group: int) -> tuple[int, ...]:
         return tuple(
-            self._allowed(units, width + self.method.planted) if number in self.groups[group] else width
-            for number, (units, width) in enumerate(zip(self.layers, student.widths, strict=True))
+            self._allowed(layer, width + self.method.planted) if number in self.groups[group] else width
+            for number, (layer, width) in enumerate(zip(self.layers, student.widths, strict=True))
         )
 
-    def _allowed(self, units: Array, wanted: int) -> int:
-        counts = allowed_counts(units.size, self.settings)
-        return int(counts[counts >= min(wanted, units.size)][0])
+    def _allowed(self, layer: Stratum, wanted: int) -> int:
+        counts = allowed_counts(layer, self.settings)
+        return int(counts[counts >= min(wanted, layer.units.size)][0])
 
     def _distill(self, labels: float) -> DistillSettings:
         return DistillSettings(kind="kl", temperature=self.method.temperature, weight=1 - labels)

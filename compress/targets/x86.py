@@ -6,8 +6,8 @@ no larger multiple is faster than 4. A 1×1 or depthwise convolution of fewer th
 The growths are where chains of convolutions with 4 … 48 channels between them break even: 28×28, AVX-512, one thread.
 """
 
-from compress.rewrite.known_steps import KnownSteps, Step
-from compress.rewrite.targets import targets
+from compress.targets import targets
+from compress.targets.known_steps import KnownSteps, Step
 
 targets.register("x86")(
     KnownSteps(

@@ -5,8 +5,8 @@ convolutions are about three times cheaper at multiples of 8, 1×1 ones 6 … 14
 all in counted instructions of a Cortex-A53.
 """
 
-from compress.rewrite.known_steps import KnownSteps, Step
-from compress.rewrite.targets import targets
+from compress.targets import targets
+from compress.targets.known_steps import KnownSteps, Step
 
 targets.register("arm")(
     KnownSteps(
