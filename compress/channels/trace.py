@@ -62,7 +62,8 @@ class Trace:
     averaging: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
     _reader: Node | None = None
-    _found: dict[str, Any] = field(default_factory=dict)
+    # Not for the constructor: a trace that differs in anything finds for itself.
+    _found: dict[str, Any] = field(default_factory=dict, init=False)
     _complete: dict[str, tuple[Array, bool]] = field(default_factory=dict)
     _nonzero: dict[tuple[str, int], Array] = field(default_factory=dict)
     _rules: dict[int, Rule] = field(default_factory=dict)

@@ -263,7 +263,9 @@ def test_a_wrong_setting(given, message):
 
 
 def test_an_unknown_target_and_an_unknown_machine(monkeypatch):
-    with pytest.raises(CompressError, match=r"nothing is known of target 'amr'; allowed: arm, x86; next: measure it.*calibrate amr"):
+    with pytest.raises(
+        CompressError, match=r"nothing is known of target 'amr'; allowed: arm, x86; next: measure it.*calibrate amr"
+    ):
         rewrite(model(), RewriteSettings(round_to="auto", target="amr"))
     monkeypatch.setattr("platform.machine", lambda: "unheard-of")
     with pytest.raises(CompressError, match="this machine, unheard-of; allowed: arm, x86; next: measure it"):
