@@ -18,6 +18,8 @@ from compress.onnx_io.tensors import graphs
 from compress.onnx_io.weights import Parted
 from compress.rewrite.graph_pass import unused
 
+# A message holds 2 GiB; what an inner graph reads is copied into one.
+_MOST_BYTES = 1 << 29
 _FREE_INITIALIZERS = 4  # the first IR version in which initializers need not be inputs as well
 
 
@@ -86,6 +88,8 @@ def inner_models(model: Parted, known: Graph) -> Iterator[InnerModel]:
                 continue
             outside = list(dict.fromkeys(captured_by(NodeProto(attribute=[attribute]))))
             given = {name: np.asarray(known.constants[name]) for name in outside if name in known.constants}
+            if sum(values.nbytes for values in given.values()) > _MOST_BYTES:
+                continue
             if not any(map(_is_weight, given.values())) and not any(map(_has_weights, graphs(attribute.g))):
                 continue
             single = _alone(model.skeleton, attribute.g, [name for name in outside if name not in given], given, known)
@@ -110,9 +114,13 @@ def replaced(model: Parted, found: dict[tuple[int, str], GraphProto]) -> Parted:
         (attribute,) = (one for one in main.node[index].attribute if one.name == name)
         attribute.g.CopyFrom(graph)
     unread = before - _read(main)
+    gone = {tensor.name for tensor in main.initializer if tensor.name in unread}
+    # A weight may be listed as an input with a default, too.
+    inputs = [value for value in main.input if value.name not in gone]
     stored = [tensor for tensor in main.initializer if tensor.name not in unread]
     nodes = [node for node in main.node if node.op_type != "Constant" or node.output[0] not in unread]
-    del main.initializer[:], main.node[:]
+    del main.initializer[:], main.node[:], main.input[:]
+    main.input.extend(inputs)
     main.initializer.extend(stored)
     main.node.extend(nodes)
     return Parted(skeleton, {name: values for name, values in model.weights.items() if name not in unread})

@@ -13,6 +13,7 @@ from onnx import GraphProto
 from compress.errors import ModelFileError
 from compress.onnx_io.tensors import subgraphs
 from compress.onnx_io.weights import take_apart
+from compress.rewrite.analysis import analysing
 from compress.rewrite.attempts import Attempt, Original, best_attempt, growth
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.inner_models import InnerModel, inner_models, names, replaced
@@ -65,7 +66,12 @@ def _inner(original: Original, chosen: Sequence[Pass]) -> list[_Rewritten]:
         return []
     taken = names(original.plain.skeleton.graph)
     found = []
-    for inner in inner_models(original.plain, original.trace.graph):
+    try:
+        with analysing():
+            candidates = list(inner_models(original.plain, original.trace.graph))
+    except ModelFileError:
+        return []
+    for inner in candidates:
         best = _alone(inner, original, chosen)
         if best is not None:
             graph, doubled = inner.back(best.model.model(), taken)
@@ -77,7 +83,7 @@ def _alone(inner: InnerModel, around: Original, chosen: Sequence[Pass]) -> Attem
     """Rewrites one inner graph; None where nothing is gained, or where it cannot be run by itself."""
     try:
         single = Original(take_apart(inner.model), around.settings)
-        with Judge(single.model, around.settings.tolerance) as judge:
+        with analysing(), Judge(single.model, around.settings.tolerance) as judge:
             best = best_of_all(single, chosen, judge)
     except ModelFileError:
         return None

@@ -117,6 +117,16 @@ def test_each_branch_loses_its_dead_channels(place, bias):
     assert "4 channels removed, in then_branch of 'choice'" in result.notes
 
 
+def test_a_weight_that_is_listed_as_an_input_goes_with_its_entry():
+    a = layers("a")
+    first = graph([*chain("a", "x", "q", "then_"), node("Neg", "q", "r")], "r")
+    model = whole([*CONDITION, choice(first, graph([node("Relu", "x", "r")], "r"))], "y", ZERO | a)
+    model.graph.input.append(helper.make_tensor_value_info("a1", TensorProto.FLOAT, a["a1"].shape))
+    result = proven(model)
+    assert weights_of(result.model) == CUT
+    assert [value.name for value in result.model.graph.input] == ["x"]
+
+
 def test_what_crosses_the_boundary_stays():
     """The first convolution lies outside, the second inside; and what comes out is read outside."""
     a = layers("a")
