@@ -49,7 +49,7 @@ def cases() -> Iterator[tuple[str, np.ndarray, dict[str, object]]]:
     """Yields a name, a weight, and what is said of the case: channels, size, stride, which zeros, and how many stay."""
     for channels, size in LAYERS:
         for stride, kernel in ((1, 3), (2, 3), (1, 5)):
-            counts: list[tuple[int, ...]] = [(1,), (2,), (3,), (4,), (6,), (1, 2, 4)]
+            counts: list[tuple[int, ...]] = [(1,), (2,), (3,), (4,), (6,), (1, 2, 4), (0, 1, 1, 0, 3)]
             counts = counts if kernel == 3 else [(2,), (6,), (12,)]
             for zeros, each in itertools.product(("stripes", "columns"), counts):
                 if kernel == 5 and channels not in (16, 64):
@@ -242,13 +242,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--int8", action="store_true", help="quantize the models")
+    parser.add_argument("--case", default="", help="part of a case's name")
     parser.add_argument("--again", action="store_true", help="measure what the file already has anew")
     parser.add_argument("--rules", action="store_true", help="judge rules by what the file has")
     arguments = parser.parse_args()
     found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"rows": {}}
     for case, weight, facts in () if arguments.rules else cases():
         name = f"{case}, int8" if arguments.int8 else case
-        if (name in found["rows"] and not arguments.again) or (arguments.int8 and facts["kernel"] == 5):
+        if (
+            arguments.case not in name
+            or (name in found["rows"] and not arguments.again)
+            or (arguments.int8 and facts["kernel"] == 5)
+        ):
             continue
         found["rows"][name] = row = measured(weight, facts, arguments.int8)
         sys.stderr.write(f"{name}: {row['us']} us, {[(way, one['ratio']) for way, one in row['ways'].items()]}\n")

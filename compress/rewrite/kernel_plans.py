@@ -6,6 +6,7 @@ A convolution is Σ_p W[:, :, p] · shift_p(x), over the positions p of its kern
 
 - *ranked filters*: rank r takes the r-th stripe of each filter: y = Σ_r pick_r(W_r · x). Filters may be parted by how
   many stripes they have; each part is then ranked, or a dense convolution with a smaller kernel.
+- *stripes*: all stripes at once, added up by a matrix S of ones: y = S · pick(W · x).
 - *ranked inputs*: rank r takes the r-th column of each input: y = Σ_r W_r · pick_r(x).
 - *columns*: all columns at once: y = W · pick(x[indices]).
 
@@ -134,13 +135,13 @@ class RankedInputs:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """All columns at once; as many as fill whole blocks, and the others beside them.
+class AtOnce:
+    """All stripes or columns at once; as many as fill whole blocks, and the others beside them.
 
     Attributes:
         kernel: the smallest that holds all.
         places: which positions of the whole kernel it has.
-        blocks: inputs and positions in `kernel`, for each block. Shape of each: (columns, 2).
+        blocks: filters or inputs, and positions in `kernel`, for each block. Shape of each: (stripes or columns, 2).
     """
 
     kernel: Kernel
@@ -148,11 +149,22 @@ class Columns:
     blocks: tuple[Array, ...]
     cost: Cost
 
+
+class Stripes(AtOnce):
+    """All stripes at once."""
+
+    def __str__(self) -> str:
+        return f"{sum(map(len, self.blocks))} stripes"
+
+
+class Columns(AtOnce):
+    """All columns at once."""
+
     def __str__(self) -> str:
         return f"{sum(map(len, self.blocks))} columns"
 
 
-Plan = ByFilters | RankedInputs | Columns
+Plan = ByFilters | RankedInputs | Stripes | Columns
 
 
 def smaller(one: Convolved, *, cut: bool = True) -> tuple[Kernel, tuple[slice, ...]]:
@@ -196,6 +208,7 @@ def plans(one: Convolved, tolls: Tolls) -> Iterator[Plan]:
     stripes, columns = (np.asarray(nonzero.any(axis=axis)) for axis in (1, 0))
     if not stripes.all():
         yield from _by_filters(one, stripes, tolls)
+        yield _stripes(one, stripes)
     if not columns.all():
         yield from _by_inputs(one, columns)
 
@@ -259,17 +272,35 @@ def _by_inputs(one: Convolved, columns: Array) -> Iterator[Plan]:
             total * (kernel.size + filters) * after, total * after, 3 * len(ranks) - 1, total * (kernel.size + filters)
         )
         yield RankedInputs(kernel, places, ranks, cost)
-    pairs = np.argwhere(placed)
-    whole = len(pairs) - len(pairs) % BLOCK
-    blocks = tuple(block for block in (pairs[:whole], pairs[whole:]) if len(block))
-    total = len(pairs)
-    cost = Cost(
+    blocks = _blocks(placed)
+    total = sum(map(len, blocks))
+    yield Columns(kernel, places, blocks, Cost(
         total * (kernel.size + filters) * after,
         total * (before + after),
         4 * len(blocks) - 1,
         total * (kernel.size + filters) + 2 * total,
+    ))  # fmt: skip
+
+
+def _stripes(one: Convolved, stripes: Array) -> Plan:
+    """`stripes`: which filter uses which position. Shape: (O, positions)."""
+    filters, inputs = one.weight.shape[:2]
+    before, after = math.prod(one.inputs), math.prod(one.outputs)
+    used = np.asarray(stripes.any(axis=0)).reshape([span.size for span in one.kernel.spans])
+    kernel, places = one.kernel.only(used, cut=False)
+    blocks = _blocks(_placed(stripes, one.kernel, places))
+    total = sum(map(len, blocks))
+    macs = total * (inputs * before + (kernel.size + filters) * after)
+    return Stripes(
+        kernel, places, blocks, Cost(macs, total * after, 4 * len(blocks) - 1, total * (inputs + kernel.size + filters))
     )
-    yield Columns(kernel, places, blocks, cost)
+
+
+def _blocks(placed: Array) -> tuple[Array, ...]:
+    """Returns the pairs (row, position) that are used: those that fill whole blocks, and the rest."""
+    pairs = np.argwhere(placed)
+    whole = len(pairs) - len(pairs) % BLOCK
+    return tuple(block for block in (pairs[:whole], pairs[whole:]) if len(block))
 
 
 def _dense(one: Convolved, filters: int, size: int) -> Cost:

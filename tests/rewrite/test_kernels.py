@@ -1,6 +1,7 @@
 """Kernels with zeros: positions, stripes and columns that hold nothing are not computed, and outputs stay."""
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 from onnx import helper
 from strategies import make_model
@@ -9,8 +10,9 @@ from compress.channels.graph import Node
 from compress.onnx_io.session import session
 from compress.recipe import RewriteSettings
 from compress.rewrite import explain, rewrite
-from compress.rewrite.kernel_plans import MEASURED, WHATEVER, Cost, Tolls, cheapest
+from compress.rewrite.kernel_plans import MEASURED, WHATEVER, Cost, Stripes, Tolls, cheapest, plans
 from compress.rewrite.kernels import Convolved, Kernel, Span
+from compress.rewrite.passes.split_kernels import Split
 
 F = np.float32
 
@@ -191,6 +193,29 @@ def test_all_macs_of_columns_of_zeros_are_saved():
     assert result.macs_after == 24 * 24 * 35 * (32 + 9)
 
 
+def test_stripes_of_filters_that_differ_much_are_added_up():
+    """70 of 288 stripes: 17 blocks of 4, and 2 beside them."""
+    generator = np.random.default_rng(0)
+    weight = generator.standard_normal((32, 32, 3, 3)).astype(F)
+    gone = np.ones(288, bool)
+    gone[generator.permutation(288)[:70]] = False
+    weight = np.where(gone.reshape(32, 3, 3)[:, None], 0, weight)
+    node = Node("Conv", "conv", ("x", "w"), ("c",))
+    kernel = Kernel(tuple(Span(3, 1, 1, 1, 1) for _ in range(2)), 1)
+    one = Convolved(node, kernel, weight, weight != 0, (24, 24), (24, 24))
+    (plan,) = [plan for plan in plans(one, MEASURED) if isinstance(plan, Stripes)]
+    assert [len(block) for block in plan.blocks] == [68, 2]
+    assert plan.cost.macs == 24 * 24 * 70 * (32 + 9 + 32)
+    model = with_outputs(network(weight, pads=[1] * 4, size=24))
+    graph = gs.import_onnx(model)
+    Split(graph, graph.nodes[0], one).into(plan)
+    after = gs.export_onnx(graph.cleanup().toposort())
+    after.ir_version = model.ir_version
+    x = np.random.default_rng(3).standard_normal((1, 32, 24, 24)).astype(F)
+    first, second = (session(m.SerializeToString()).run(None, {"x": x})[0] for m in (model, after))
+    np.testing.assert_allclose(second, first, rtol=1e-4, atol=1e-4)
+
+
 def test_filters_are_regrouped_by_the_positions_that_they_use():
     """Half of them use one row, the others one column, in turn."""
     weight = np.zeros((32, 32, 5, 5), F)
@@ -211,6 +236,7 @@ def test_each_plan_is_taken_where_it_is_cheapest():
     assert str(plan(striped(64, 64, (2,)))) == "2 ranks of stripes"
     assert str(plan(columned(64, 64, (2,)))) == "2 ranks of columns"
     assert str(plan(columned(64, 64, (1, 1, 1, 6)))) == "144 columns"
+    assert str(plan(striped(64, 64, (0, 1, 1, 0, 3)), size=8)) == "62 stripes"
     assert plan(striped(64, 64, (9,))) is None
     # Half of the multiply-accumulates are not worth their moves where there are few channels.
     assert plan(striped(16, 16, (4,))) is None

@@ -19,6 +19,7 @@ from compress.rewrite.kernel_plans import (
     Part,
     Plan,
     RankedInputs,
+    Stripes,
     Tolls,
     cheapest,
     tolls_of,
@@ -77,6 +78,8 @@ class Split:
             made = self._by_filters(plan)
         elif isinstance(plan, RankedInputs):
             made = self._ranked_inputs(plan)
+        elif isinstance(plan, Stripes):
+            made = self._stripes(plan)
         else:
             made = self._columns(plan)
         (maker,) = made.inputs
@@ -123,6 +126,16 @@ class Split:
             picked = self._pick(gathered, positions, plan.kernel, None)
             bias = self._bias() if index == 0 else None
             terms.append(self._convolution(picked, self._point(flat[:, inputs, positions]), bias))
+        return self._sum(terms)
+
+    def _stripes(self, plan: Stripes) -> gs.Variable:
+        flat = self._flat(plan.places)
+        terms = []
+        for index, (filters, positions) in enumerate(block.T for block in plan.blocks):
+            mixed = self._convolution(self._x, self._point(flat[filters, :, positions]), None)
+            picked = self._pick(mixed, positions, plan.kernel, None)
+            sums = (np.arange(len(flat))[:, None] == filters).astype(flat.dtype)
+            terms.append(self._convolution(picked, self._point(sums), self._bias() if index == 0 else None))
         return self._sum(terms)
 
     @property
