@@ -4,7 +4,8 @@ Each training counts: those with a penalty, those before the cut, and the one af
 Where every layer loses the same share, half of the multiply-accumulates go with them; methods that weigh the channels
 of all layers against each other are cut to the same number of these, which takes half of the parameters as well.
 Slimming alone goes far below half of the parameters then, so it is measured at both. `backward` is `hsq-backward`
-without the penalty: what a cut by the loss of training images gives by itself.
+without the penalty: what a cut by the loss of training images gives by itself. `filter-l1-taught` is `filter-l1`,
+fine-tuned with the whole network as its teacher (T = 4, weight 0.9).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ EPOCHS = {"short": 4, "full": 100}
 # What `filter-l1` takes of the multiply-accumulates when half of the parameters go.
 EQUAL_MACS = {"of": "macs", "ratio": 0.4977}
 SEEDS = range(3)
-CONTROL = "filter-l1"
+CONTROL, TAUGHT = "filter-l1", "filter-l1-taught"
 PAPERS = {
     "filter-l1": "ResNet-56: 93.04 → 93.06 at 72.4 % of the MACs (Li 2017, table 1)",
+    "filter-l1-taught": "",
     "fpgm": "ResNet-20: 92.20 → 90.44 at 46.0 % of the MACs (He 2019, table 1)",
     "sfp": "ResNet-20: 92.20 → 90.83 at 57.8 % of the MACs (He 2018, table 1)",
     "hrank": "ResNet-56: 93.26 → 93.17 at 50.0 % of the MACs (Lin 2020, table 2)",
@@ -48,6 +50,10 @@ def methods(schedule: str) -> dict[str, dict[str, Any]]:
     sparse = {**TRAINING, "epochs": half, "learning_rate": 0.01}
     return {
         "filter-l1": {"prune": {"method": "filter-l1"}},
+        "filter-l1-taught": {
+            "prune": {"method": "filter-l1"},
+            "retrain": {"distill": {"temperature": 4.0, "weight": 0.9}},
+        },
         "fpgm": {"prune": {"method": "fpgm"}},
         "sfp": {"prune": {"method": "filter-l2", "schedule": {"name": "soft", "options": {"epochs": half}}}},
         "hrank": {"prune": {"method": "hrank", "samples": 500}},
@@ -97,7 +103,7 @@ def unit(schedule: str, method: str, seed: int) -> bench.Unit:
         },
         **own,
         "prune": {"of": "parameters", "ratio": 0.5, **own["prune"], "couple": False},
-        "retrain": {**TRAINING, "epochs": EPOCHS[schedule] - before},
+        "retrain": {**TRAINING, "epochs": EPOCHS[schedule] - before, **own.get("retrain", {})},
     }
     search = method.endswith("backward")
     after = f"slimming-{seed}" if method == "slimming-macs" else None
@@ -105,11 +111,13 @@ def unit(schedule: str, method: str, seed: int) -> bench.Unit:
 
 
 def plan(schedule: str, rows: list[bench.Row]) -> list[bench.Unit]:
-    """Every method once; then more seeds for the control and the best three by the validation images of the first."""
-    every = list(methods(schedule))
-    units = [unit(schedule, method, 0) for method in every if method != "slimming-macs"]
+    """Every method once; then more seeds for the control, and for the best three by the validation images of the first."""
+    every = [method for method in methods(schedule) if method not in (TAUGHT, "slimming-macs")]
+    units = [unit(schedule, method, 0) for method in every]
     best = bench.best([row for row in rows if row["seed"] == 0], [found.setting for found in units], 3)
-    chosen = [method for method in every if line(method) in best or method == CONTROL]
+    units += [unit(schedule, TAUGHT, 0)]
+    units += [unit(schedule, method, seed) for seed in SEEDS[1:] for method in (CONTROL, TAUGHT)]
+    chosen = [method for method in every if line(method) in best and method != CONTROL]
     units += [unit(schedule, method, seed) for seed in SEEDS[1:] for method in chosen]
     return [*units, unit(schedule, "slimming-macs", 0)]
 
