@@ -111,7 +111,7 @@ def unit(schedule: str, method: str, seed: int) -> bench.Unit:
 
 
 def plan(schedule: str, rows: list[bench.Row]) -> list[bench.Unit]:
-    """Every method once; then more seeds for the control, and for the best three by the validation images of the first."""
+    """Every method once; then more seeds for the control, and for the best three on the validation images."""
     every = [method for method in methods(schedule) if method not in (TAUGHT, "slimming-macs")]
     units = [unit(schedule, method, 0) for method in every]
     best = bench.best([row for row in rows if row["seed"] == 0], [found.setting for found in units], 3)
