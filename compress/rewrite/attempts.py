@@ -17,6 +17,9 @@ from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass
+from compress.rewrite.passes import passes
+from compress.rewrite.passes.fold_constants import FoldConstants
+from compress.rewrite.passes.inline_branches import InlineBranches
 from compress.rewrite.proof import Judge, Proof
 from compress.rewrite.workpiece import Workpiece
 
@@ -58,6 +61,17 @@ class Original:
         except ModelFileError:
             graph = None
         return onnx_cost(self.stripped.skeleton, graph=graph)
+
+    def cost_beside(self, result: Attempt) -> Cost:
+        """Returns the cost to compare a result's with: what both count, where the result has inlined branches."""
+        if not self.cost.uncounted or InlineBranches.name not in result.active:
+            return self.cost
+        piece = self.workpiece()
+        try:
+            opened, _ = _fixpoint(piece, [passes.get(InlineBranches.name), passes.get(FoldConstants.name)], set())
+        except PassError:
+            return self.cost
+        return onnx_cost(opened.skeleton, graph=piece.trace.graph)
 
     @cached_property
     def file_bytes(self) -> int:

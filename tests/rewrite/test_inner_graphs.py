@@ -218,6 +218,8 @@ def test_a_choice_that_is_none_becomes_part_of_the_graph():
     ]
     result = proven(whole(nodes, "y", held))
     assert "If" not in {n.op_type for n in result.model.graph.node}
+    # What a branch computes counts before as well: 25 places, 4 · 4, and twice 4 · 8 or 4 · 4.
+    assert (result.macs_before, result.macs_after) == (25 * (16 + 2 * 32), 25 * (16 + 2 * 16))
     assert weights_of(result.model) == sorted([*CUT, (CHANNELS, CHANNELS, 1, 1)])
 
 
