@@ -15,7 +15,7 @@ EQUAL = 1e-5
 AGREEMENTS = {
     "equal": "as small as the smallest exact cut",
     "below": "nothing is larger, and more went than cuts can: a layer, an operand, a tie, an order, a twin, a place",
-    "uneven": "the smallest, unless constants count that differ from place to place; a rewrite takes them for unknown",
+    "uneven": "the smallest, unless constants count that differ from place to place",
     "accident": "the smallest, unless signs count: sums that a ReLU or a clip always cuts off, though no zero says so",
     "choice": "as many channels; which one is the last of a tensor where all are dead makes a reader wider",
     "kept": "a smaller network would need a larger file",
@@ -105,7 +105,8 @@ def _compare(network, samples, result, left_out, **options):
     if found == least:
         return Verdict("equal", **figures)
     shuffled = any(op.kind == "shuffle" for op in network.ops)
-    said = ["known value", "of zero", "became Pad", "merged", "of kernels", *(["changed places"] if shuffled else [])]
+    said = ["known value", "of zero", "became Pad", "merged", "of kernels", "no longer read"]
+    said += ["changed places"] if shuffled else []
     untied = _untied(result.model, network) or any(words in note for words in said for note in result.notes)
     structure = ours.keys() != wanted.keys() or untied or _ungrouped(network, wanted)
     return Verdict("below", **figures) if structure else Verdict("smaller", detail, **figures)

@@ -20,7 +20,8 @@ import numpy as np
 
 from compress.channels.graph import Array
 from compress.channels.labels import STAYS, Slices, coverage, on_axis
-from compress.channels.sweep import WHOLE_SLICES, minimal, needed, sliceable, slices_by_cells
+from compress.channels.slices import slices_by_cells
+from compress.channels.sweep import WHOLE_SLICES, minimal, needed, sliceable
 from compress.channels.trace import Trace
 
 Partition = tuple[tuple[int, ...], ...]

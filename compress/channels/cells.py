@@ -167,20 +167,23 @@ def read_by(pairs: Array, outputs: Array) -> Array:
     return np.asarray((pairs & outputs.reshape(len(pairs), -1, 1)).any(axis=1).reshape(-1))
 
 
-def response(weight: Array, inputs: Array) -> Array:
-    """Returns the weighted sum over constant inputs, of a kernel over all its places: Σ_c x_c Σ_k W[o, c, k].
+def response(weight: Array, inputs: Array, places: Array | None = None) -> Array:
+    """Returns the weighted sum over constant inputs, of a kernel over its places: Σ_c x_c Σ_k W[o, c, k].
 
     In double precision, a block of rows at a time: a weight may be most of the memory that there is.
 
     Args:
         weight: Shape: (O, C, …).
         inputs: Shape: (C,); columns of zeros are not read.
+        places: how much each place of a kernel counts, flat; None: all of them, once.
     """
     columns = np.flatnonzero(inputs)
     sums = np.zeros(len(weight))
     step = max(1, _BLOCK_ELEMENTS // max(1, columns.size * math.prod(weight.shape[2:])))
     for start in range(0, len(weight) if columns.size else 0, step):
         block = weight[start : start + step, columns].astype(np.float64)
+        if places is not None and (places != 1).any():
+            block = (block.reshape(*block.shape[:2], places.size) @ places)[..., None]
         sums[start : start + step] = block.sum(axis=tuple(range(2, block.ndim))) @ inputs[columns]
     return sums
 

@@ -71,6 +71,7 @@ class Labels:
         self.asked: set[str] = set()
         self._edges: list[tuple[Array, Array]] = []
         self._count = 1
+        self._distinct: dict[int, bool] = {}
         self._classes = (0, 0, np.zeros(0, dtype=np.int64))  # of so many atoms and edges
 
     @property
@@ -96,6 +97,12 @@ class Labels:
                 if known and size > 1
             )
         return self.factors[name]
+
+    def distinct(self, factor: Array) -> bool:
+        """Tells whether no atom occurs twice in a factor of a tensor."""
+        if id(factor) not in self._distinct:
+            self._distinct[id(factor)] = np.unique(factor).size == factor.size
+        return self._distinct[id(factor)]
 
     def hand_back(self) -> None:
         """Says of stored weights what operators have said of tensors computed from them: transposed, sliced, cast."""

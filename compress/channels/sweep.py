@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.channels.graph import Array, Node, Shape
-from compress.channels.labels import STAYS, Labels, Slices, coverage, on_axis
+from compress.channels.labels import STAYS, Labels, coverage
+from compress.channels.lasts import Lasts
 from compress.channels.rules.base import NodeEdit
+from compress.channels.slices import whole_slices
 from compress.channels.trace import Trace, once
 from compress.channels.widths import MINIMAL, sites
-
-_TRIED = 16  # so many atoms are tried as the last of a tensor
 
 ALL_DEAD = "a tensor keeps at least one channel"
 WHOLE_SLICES = "only whole slices can go, and other channels of its slice are needed"
@@ -161,14 +161,13 @@ def needed(trace: Trace) -> Array:
         for factor in labels.of(name)
         if coverage(factor) == (axis,)
     ]
-    classes, tied = labels.classes(), slices_by_cells(labels) if choices else []
-    while choices:
-        dead, _ = _whole_slices(tied, classes, live)
+    lasts = Lasts(labels) if choices else None
+    while lasts is not None:
+        dead, _ = whole_slices(lasts.tied, lasts.classes, live)
         choices = [atoms for atoms in choices if dead[atoms].all()]
-        if choices:
-            # One that is the last of another tensor as well saves a channel.
-            beside = [cells for cells, _ in tied if dead[cells].all()]
-            live[_best([*choices, *beside], tied, classes, live)] = True
+        if not choices:
+            break
+        live[lasts.best(choices, live)] = True
     return live
 
 
@@ -188,59 +187,18 @@ def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:
     Returns:
         the dead atoms, and those that had to come back.
     """
-    classes, tied, names = labels.classes(), slices_by_cells(labels), _first_holders(labels)
-    # The smallest first: what is the last one of a part is one of the whole as well.
-    arrays = sorted((cells for cells, _ in tied), key=lambda cells: cells.size)
+    lasts, names = Lasts(labels), _first_holders(labels)
     restored: list[Restored] = []
     while True:
-        dead, stuck = _whole_slices(tied, classes, live)
+        dead, stuck = whole_slices(lasts.tied, lasts.classes, live)
         restored += [Restored(atoms, WHOLE_SLICES, names[id(cells)]) for cells, atoms in stuck]
-        empty = [cells for cells in arrays if dead[cells].all()]
+        empty = lasts.empty(dead)
         if not empty:
             return dead, restored
         live = ~dead
-        last = _best(empty, tied, classes, live)
+        last = lasts.best([], live)
         restored.append(Restored(np.array([last]), ALL_DEAD, names[id(empty[0])]))
         live[last] = True
-
-
-def _whole_slices(
-    tied: list[tuple[Array, list[Slices]]], classes: Array, live: Array
-) -> tuple[Array, list[tuple[Array, Array]]]:
-    """Shrinks the dead set to whole classes and whole slices; returns it, and (cells, atoms) that had to come back."""
-    restored: list[tuple[Array, Array]] = []
-    while True:
-        alive = np.zeros(classes.size, dtype=bool)
-        alive[classes[live]] = True
-        dead = ~alive[classes]
-        revived = [(cells, stuck) for cells, slices in tied if (stuck := _not_sliceable(dead, cells, slices)).size]
-        if not revived:
-            return dead, restored
-        restored += revived
-        live = ~dead
-        for _, atoms in revived:
-            live[atoms] = True
-
-
-def _best(choices: Sequence[Array], tied: list[tuple[Array, list[Slices]]], classes: Array, live: Array) -> int:
-    """Returns an atom of the first choice: its class occurs in most of the others, and is the smallest of those.
-
-    Where slices are tied, one that brings back the fewest others comes before all.
-    """
-    serves = np.zeros(classes.size, dtype=np.int64)
-    for atoms in choices:
-        serves[np.unique(classes[atoms])] += 1
-    first = choices[0].reshape(-1)
-    ranked = first[np.lexsort((np.bincount(classes)[classes[first]], -serves[classes[first]]))]
-    if all(cells.size == max(cells.shape) for cells, _ in tied):
-        return int(ranked[0])
-
-    def revived(atom: int) -> int:
-        with_it = live.copy()
-        with_it[atom] = True
-        return int((~_whole_slices(tied, classes, with_it)[0]).sum())
-
-    return min(map(int, ranked[:_TRIED]), key=revived)
 
 
 def _first_holders(labels: Labels) -> dict[int, str]:
@@ -248,30 +206,3 @@ def _first_holders(labels: Labels) -> dict[int, str]:
     beside = {id(one.cells): one.weight for one in labels.slices}
     held = [(id(factor), name) for name, factors in labels.factors.items() for factor in factors]
     return beside | dict(reversed(held))
-
-
-def slices_by_cells(labels: Labels) -> list[tuple[Array, list[Slices]]]:
-    """Returns every array of cells, once, with the atoms that go with slices of it.
-
-    A factor passes many operators unchanged: it is one object, and appears once.
-    """
-    arrays = [factor for factors in labels.factors.values() for factor in factors]
-    found: dict[int, tuple[Array, list[Slices]]] = {id(cells): (cells, []) for cells in arrays}
-    for one in labels.slices:
-        found.setdefault(id(one.cells), (one.cells, []))[1].append(one)
-    return list(found.values())
-
-
-def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> Array:
-    """Returns the atoms of or beside `cells` that must come back so that what is dead is whole slices."""
-    axes, gone = coverage(cells), dead[cells]
-    if len(axes) < 2 or not (gone.any() or slices):
-        return np.zeros(0, np.int64)
-    whole = {a: np.asarray(gone.all(axis=tuple(b for b in range(gone.ndim) if b != a))) for a in axes}
-    for one in slices:
-        whole[one.axis] = np.asarray(whole[one.axis] & dead[one.atoms])
-    sliced = np.zeros(gone.shape, dtype=bool)
-    for axis, goes in whole.items():
-        sliced |= on_axis(goes, axis, gone.ndim)
-    beside = [one.atoms[dead[one.atoms] & ~whole[one.axis]] for one in slices]
-    return np.concatenate([cells[gone & ~sliced], *beside])

@@ -7,6 +7,7 @@ None of the three changes the graph.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
@@ -20,6 +21,7 @@ from compress.channels.rules import rules
 from compress.channels.rules.base import Rule
 from compress.channels.rules.opaque import Opaque
 from compress.channels.widths import MINIMAL, WidthPolicy
+from compress.channels.windows import Windows
 
 _T = TypeVar("_T")
 _OPAQUE = Opaque()
@@ -46,6 +48,16 @@ class Trace:
         averaging: tensors whose entries sum to one along an axis, and that axis: a product over it averages.
         unknown: operators without a rule, and how often they occur.
         readers: who needs which cells of a tensor even where their value is known.
+        made: which cells of known value somebody reads as they are, so that they must come out right: a sum can add
+            what is the same everywhere as a bias, and has to make all else of inputs that stay.
+        sharp: which cells that must come out right are read place by place; of all others only the mean over the places
+            of their channel is used, so that a bias can stand for what differs from place to place.
+        tainted: tensors whose known values follow from ones that differ from place to place, which no bias can hold:
+            they come out right only where somebody asks for them.
+        settling: whether what must come out right is being found, rather than what depends on the input.
+        sharpening: whether what is read place by place is being found.
+        shown: by the first output of a weighted sum, which of its outputs shows which constant input.
+        windows: by the first output of a convolution, where its windows read.
     """
 
     graph: Graph
@@ -61,10 +73,19 @@ class Trace:
     unknown: dict[str, int] = field(default_factory=dict)
     averaging: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[tuple[Node, Array]]] = field(default_factory=dict)
+    made: dict[str, Array] = field(default_factory=dict)
+    sharp: dict[str, Array] = field(default_factory=dict)
+    tainted: set[str] = field(default_factory=set)
+    shown: dict[str, Array] = field(default_factory=dict)
+    windows: dict[str, Windows] = field(default_factory=dict)
     _reader: Node | None = None
     # Not for the constructor: a trace that differs in anything finds for itself.
     _found: dict[str, Any] = field(default_factory=dict, init=False)
     _complete: dict[str, tuple[Array, bool]] = field(default_factory=dict)
+    settling: bool = False
+    sharpening: bool = False
+    _blurring: bool = False
+    _blurred: set[str] = field(default_factory=set)
     _nonzero: dict[tuple[str, int], Array] = field(default_factory=dict)
     _rules: dict[int, Rule] = field(default_factory=dict)
 
@@ -94,6 +115,19 @@ class Trace:
         """The tensors that something reads."""
         inner = (name for node in self.graph.nodes for name in (*node.inputs, *node.captured))
         return frozenset((*inner, *self.graph.outputs))
+
+    def uses(self, name: str) -> int:
+        """Returns how often a tensor is read."""
+        return self._uses[name]
+
+    def alone(self, name: str) -> bool:
+        """Tells whether a tensor is a constant that is read once."""
+        return name in self.graph.constants and self._uses[name] == 1
+
+    @cached_property
+    def _uses(self) -> Counter[str]:
+        inner = (name for node in self.graph.nodes for name in (*node.inputs, *node.captured))
+        return Counter((*inner, *self.graph.outputs))
 
     def producer(self, name: str) -> Node | None:
         """Returns the node that computes a tensor; None for inputs and constants."""
@@ -171,12 +205,34 @@ class Trace:
         return np.asarray(~within)
 
     def need(self, name: str, cells: Array) -> None:
-        """Marks cells of a tensor as needed, but for those whose value is known: nobody has to compute them."""
-        if name and name not in self.graph.constants:
-            self.keep(name, cells & self.varies(name))
+        """Marks cells of a tensor as needed, but for those whose value is known: these must only come out right."""
+        if not name or name in self.graph.constants:
+            return
+        if self.settling:
+            # What is known follows from what is known.
+            cells = cells & ~self.varies(name)
+        self._sharpen(name, cells)
+        if self.sharpening:
+            return
+        value = self.values.get(name)
+        if value is None:
+            if not self.settling:
+                self.keep(name, cells)
+            return
+        varies = self.varies(name)
+        if not self.settling:
+            self.keep(name, cells & varies)
+        if value.dtype.kind == "f":
+            known, before = cells & ~varies, self.made.get(name)
+            self.made[name] = known if before is None else before | known
 
     def keep(self, name: str, cells: Array) -> None:
         """Marks cells of a tensor as needed even where their value is known."""
+        if self.settling:
+            cells = cells & ~self.varies(name)
+        self._sharpen(name, cells)
+        if self.sharpening:
+            return
         if self._reader is not None:
             self.readers.setdefault(name, []).append((self._reader, cells))
         before = self.needs.get(name)
@@ -184,6 +240,8 @@ class Trace:
 
     def keep_one(self, name: str, axis: int, positions: Array) -> None:
         """Has one of some positions of a tensor stay, whichever is kept anyway; else one that serves most choices."""
+        if self.sharpening:
+            return
         self.choices.append((name, axis, positions))
         if self._reader is not None:
             shape = self.graph.shapes[name]
@@ -209,10 +267,61 @@ class Trace:
         return np.isnan(value) if value.dtype.kind == "f" else np.zeros(value.shape, dtype=bool)
 
     def demand(self, name: str) -> Array:
-        """Returns which cells of a tensor are needed and depend on the input: what its producer must compute."""
+        """Returns which cells of a tensor are needed and depend on the input: what its producer must compute.
+
+        While it is settled what must come out right (`settle`): which cells must that are known. While it is found what
+        is read place by place: which cells are.
+        """
+        if self.sharpening:
+            return self.asked_sharply(name)
+        if self.settling:
+            return self.asked(name) & ~self.varies(name)
         if not name or name not in self.needs:
             return np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
         return self.needs[name] & self.varies(name)
+
+    def asked(self, name: str) -> Array:
+        """Returns which cells of a tensor must come out right, known or not."""
+        none = np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
+        return np.asarray(self.needs.get(name, none) | self.made.get(name, none))
+
+    def asked_sharply(self, name: str) -> Array:
+        """Returns which cells of a tensor must come out right in each place."""
+        none = np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
+        return np.asarray(self.asked(name) & self.sharp.get(name, none))
+
+    def ask(self, node: Node) -> None:
+        """Runs the rule of a node backwards.
+
+        First for what depends on the input; then for cells of known value that must come out right, which follow from
+        inputs of known value as needs go; then for what is read place by place.
+        """
+        rule, made = self.rule(node), [name for name in node.outputs if name]
+        partly = not self._blurred.isdisjoint(made)
+        blurs = rule.blurs(node, self) if partly or rule.averages else None
+        if blurs == "place by place" and not partly:
+            blurs = None
+        self._blurring = blurs is not None
+        rule.need(node, self)
+        values = (self.values.get(name) for name in made)
+        if not rule.settles and any(value is not None and value.dtype.kind == "f" for value in values):
+            self.settling = True
+            if any(self.demand(name).any() for name in made):
+                rule.need(node, self)
+            self.settling = False
+        self._blurring = False
+        if blurs == "place by place":
+            self.sharpening = True
+            if any(self.demand(name).any() for name in made):
+                rule.need(node, self)
+            self.sharpening = False
+
+    def _sharpen(self, name: str, cells: Array) -> None:
+        if self._blurring:
+            self._blurred.add(name)
+            return
+        before = self.sharp.get(name)
+        self.sharp[name] = cells if before is None else before | cells
 
 
 def trace(
@@ -256,7 +365,7 @@ def trace(
     read_whole = {(id(node), name) for node, name in ignored}
     for node in reversed(graph.nodes):
         result._reader = node
-        result.rule(node).need(node, result)
+        result.ask(node)
         for name in node.inputs:
             if (id(node), name) in read_whole:
                 result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
@@ -300,3 +409,5 @@ def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:
 def _evaluate(result: Trace) -> None:
     for node in result.graph.nodes:
         result.rule(node).evaluate(node, result)
+        if not result.tainted.isdisjoint(node.inputs):
+            result.tainted.update(name for name in node.outputs if name in result.values)

@@ -127,19 +127,47 @@ def best_attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> At
         return original.kept(f"the original is kept: {whole.objection}", whole.proof)
     # To leave out a pass that did nothing changes nothing.
     suspects = [one for one in chosen if one.name in whole.active]
+    if whole.proof.holds:
+        smaller = _smaller(original, chosen, suspects, judge)
+        if smaller is None:
+            return original.kept(f"nothing to gain: the file is kept as it was, for {whole.grows}", Proof(True))
+        part, names = smaller
+        return replace(part, notes=[*part.notes, f"pass {names} left out: {whole.grows}"])
     for blamed in reversed(suspects):
         part = _attempt(original, [one for one in chosen if one is not blamed], judge)
-        if part.objection is None and (part.notes or not whole.proof.holds):
+        if part.objection is None:
             return replace(part, notes=[*part.notes, f"pass {blamed.name} left out: {whole.objection}"])
-    while not whole.proof.holds and suspects:
+    while suspects:
         # Several are to blame, or one for what another has done: the last first.
         left_out = suspects.pop()
         part = _attempt(original, chosen[: chosen.index(left_out)], judge)
         if part.objection is None and part.notes:
             return replace(part, notes=[*part.notes, f"passes from {left_out.name} on left out: {whole.objection}"])
-    if whole.proof.holds:
-        return original.kept(f"nothing to gain: the file is kept as it was, for {whole.grows}", Proof(True))
     return original.kept(f"the original is kept: {whole.objection}", whole.proof)
+
+
+def _smaller(
+    original: Original, chosen: Sequence[Pass], suspects: Sequence[Pass], judge: Judge
+) -> tuple[Attempt, str] | None:
+    """Returns the smallest result that some of the suspects reach without making anything larger; names the others.
+
+    First all but one, each in turn; if that is not enough, one after the other as long as nothing grows.
+    """
+    found: list[tuple[Attempt, str]] = []
+
+    def reached(left_out: Sequence[Pass]) -> bool:
+        part = _attempt(original, [one for one in chosen if one not in left_out], judge)
+        if part.objection is None and part.notes:
+            found.append((part, ", ".join(one.name for one in left_out)))
+        return part.objection is None
+
+    for blamed in reversed(suspects):
+        reached([blamed])
+    left_out = list(suspects)
+    for one in suspects if not found else ():
+        rest = [other for other in left_out if other is not one]
+        left_out = rest if reached(rest) else left_out
+    return min(found, key=lambda one: (one[0].cost.parameters, one[0].file_bytes), default=None)
 
 
 def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attempt:

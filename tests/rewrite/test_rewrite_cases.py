@@ -394,6 +394,17 @@ class _Growing(Pass):
         return ["1 graph renamed"]
 
 
+class _GrowingToo(Pass):
+    name = "growing-too"
+    order = 26
+
+    def run(self, graph, trace):
+        if len(graph.nodes[0].name) > 1000:
+            return []
+        graph.nodes[0].name = "a name " * 1000
+        return ["1 node renamed"]
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [(_Wrong, "differs by"), (_Raising, "IndexError"), (_Restless, "did not settle"), (_Growing, "bytes would become")],
@@ -419,6 +430,17 @@ def test_two_broken_passes_cost_nothing_of_what_the_others_do(monkeypatch):
     assert result.channels_removed == 2
     assert any("left out" in note for note in result.notes)
     assert not any("\n" in note for note in result.notes)
+
+
+def test_two_passes_that_enlarge_the_file_cost_nothing_of_what_the_others_do(monkeypatch):
+    len(list(passes))
+    for growing in (_Growing, _GrowingToo):
+        monkeypatch.setitem(passes._entries, growing.name, growing())
+    result = rewrite(two_convolutions())
+    assert result.proven
+    assert result.channels_removed == 2
+    assert result.file_bytes_after < result.file_bytes_before
+    assert any(note.startswith("pass growing, growing-too left out: ") for note in result.notes)
 
 
 def test_a_model_that_cannot_be_fed_is_one_line():

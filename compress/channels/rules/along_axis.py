@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from compress.channels.cells import store
 from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.labels import Factors, as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule
+from compress.channels.rules.base import NodeEdit, Rule, holds_channels
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -82,7 +82,7 @@ class AlongAxis(Rule):
             sourced = [p for p, s in zip(parts, segments, strict=True) if p is not None and s.source is not None]
             sizes = [segment.positions.size for segment in segments]
             if len(parts) == 1 and segments[0].source in trace.fixed and not self.exemplary(node, trace):
-                fixed = _take(trace.fixed[segments[0].source or ""], segments[0].positions, axis)
+                fixed = take(trace.fixed[segments[0].source or ""], segments[0].positions, axis)
                 store(name, known[0], trace, example=example, fixed=fixed)
                 continue
             if len(parts) == 1 and known[0].shape[axis] == 1:
@@ -115,6 +115,19 @@ class AlongAxis(Rule):
                     trace.need(segment.source, scatter(part, segment.positions, axis, size))
                 start = stop
 
+    def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
+        found, shapes = self.segments(node, trace), trace.graph.shapes
+        pairs = zip(node.outputs, found[1] if found is not None else (), strict=False)
+        moved = {
+            (segment.source, axis)
+            for name, segments in pairs
+            for segment in segments
+            for axis, size in enumerate(shapes.get(name, ()))
+            if segment.source is not None and shapes[segment.source][axis] != size
+        }
+        cut = found is not None and all(holds_channels(source, axis, trace) for source, axis in moved)
+        return "place by place" if cut else None
+
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         found = None if self.exemplary(node, trace) else self.segments(node, trace)
         if found is None:
@@ -131,7 +144,7 @@ class AlongAxis(Rule):
         sources = [segment.source for segment in segments if segment.source is not None]
         rank = len(shapes[sources[0]])
         if len(segments) == 1:
-            picked = [_take(factor, segments[0].positions, axis) for factor in labels.of(sources[0])]
+            picked = [take(factor, segments[0].positions, axis) for factor in labels.of(sources[0])]
             for before, after in zip(labels.of(sources[0]), picked, strict=True):
                 if before.shape[axis] > after.shape[axis] == 1:
                     # An axis of size 1 carries no label, so nothing else would keep its one position.
@@ -172,10 +185,11 @@ class AlongAxis(Rule):
         if segment.source is None:
             return np.full((1,) * rank, segment.fill, np.float32)
         value = trace.examples.get(segment.source, trace.values.get(segment.source))
-        return None if value is None else _take(value, segment.positions, axis)
+        return None if value is None else take(value, segment.positions, axis)
 
 
-def _take(cells: Array, positions: Array, axis: int) -> Array:
+def take(cells: Array, positions: Array, axis: int) -> Array:
+    """Returns the cells at some positions of an axis."""
     return cells if cells.shape[axis] == 1 else cells.take(positions, axis=axis)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from compress.channels.cells import only_axis
 from compress.channels.graph import Array, Node, Shape
-from compress.channels.labels import on_axis
+from compress.channels.labels import coverage, on_axis
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -47,9 +48,13 @@ class Rule(ABC):
 
     Attributes:
         several_outputs: whether the rule speaks for all outputs; else a node whose further outputs are read is opaque.
+        settles: whether `need` says itself what outputs of known value follow from; see `Trace.ask`.
+        averages: whether `blurs` may say ``"mean"``.
     """
 
     several_outputs = False
+    settles = False
+    averages = False
 
     @abstractmethod
     def label(self, node: Node, trace: Trace) -> None:
@@ -62,6 +67,14 @@ class Rule(ABC):
     @abstractmethod
     def need(self, node: Node, trace: Trace) -> None:
         """Marks the cells of the inputs that the needed cells of the outputs depend on."""
+
+    def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
+        """Tells what of its input a node uses where that differs from place to place.
+
+        ``"mean"``: nothing but the mean over all places of each channel. ``"place by place"``: each place of the result
+        is the same linear function of that place, so that a mean of the result follows from the mean. None: all of it.
+        """
+        return None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         """Sets the cells of the outputs: what is like what. By default nothing is."""
@@ -77,6 +90,13 @@ class Rule(ABC):
 
         Zero padding shows a constant at the borders, so no bias can stand for it; another constant channel can. The
         gain has the shape of the weight without its axis of inputs.
+        """
+        return None
+
+    def mute(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
+        """Returns which entries of the weight become zero, or None. Shape: that of the weight, booleans.
+
+        A channel may stay for another reason while nothing makes its constant value any more; a bias stands for it.
         """
         return None
 
@@ -119,7 +139,41 @@ def keep_inputs(name: str, needed: Array, inputs: Array, carriers: Array, trace:
     borne = needed & ~np.isnan(inputs) & bool(carriers.size)
     if borne.any():
         trace.keep_one(name, 1, carriers)
+        # Whichever it is must come out right.
+        trace.need(name, on_axis(np.isin(np.arange(inputs.size), carriers), 1, len(trace.graph.shapes[name])))
     trace.keep(name, on_axis(needed & ~borne, 1, len(trace.graph.shapes[name])))
+
+
+def muted(name: str, axis: int, weight: str, constants: Array, trace: Trace, kept: Kept) -> Array | None:
+    """Returns which channels stay although nothing makes their constant value any more, or None; see `Rule.mute`.
+
+    Args:
+        name: of the tensor.
+        axis: of its channels.
+        weight: that the sum reads them with; one that others read as well cannot change, so all it reads is made.
+        constants: which of them are constant. Shape: (C,), booleans.
+        trace: what is known.
+        kept: what stays.
+
+    Returns:
+        Shape: (C,), booleans.
+    """
+    if name not in trace.tainted or not trace.alone(weight):
+        return None
+    found = constants & kept.mask(name, axis) & ~only_axis(trace.asked(name), axis, constants.size)
+    return found if found.any() else None
+
+
+def holds_channels(name: str, axis: int, trace: Trace) -> bool:
+    """Tells whether an axis tells channels apart and nothing else: no atom of a factor occurs twice."""
+    return any(trace.labels.distinct(factor) for factor in trace.labels.of(name) if axis in coverage(factor))
+
+
+def tells_no_places(name: str, axes: tuple[int, ...], trace: Trace) -> bool:
+    """Tells whether nothing but batch and channels is told apart in a tensor once some axes are summed over."""
+    shape, free = trace.graph.shapes[name], trace.graph.is_dynamic
+    others = [axis for axis, size in enumerate(shape) if size > 1 and axis not in axes and not free(name, axis)]
+    return all(holds_channels(name, axis, trace) for axis in others)
 
 
 def pads(node: Node) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from compress.channels.alike_elementwise import elementwise
 from compress.channels.cells import combine, project
 from compress.channels.graph import Array, Node
+from compress.channels.labels import coverage
 from compress.channels.rules import rules
-from compress.channels.rules.base import Rule, output_shape
+from compress.channels.rules.base import Rule, holds_channels, output_shape
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -55,8 +56,28 @@ class Elementwise(Rule):
             if name:
                 trace.need(name, project(cells, trace.graph.shapes[name]))
 
+    def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
+        if node.key in _SUMS or (node.key in _PRODUCTS and _scaled(node, trace)):
+            return "place by place"
+        return None
+
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         elementwise(node, trace, likeness, self.operands)
+
+
+_SUMS = frozenset({"Add", "Sub", "Sum", "Identity", "Neg", "Dropout"})
+_PRODUCTS = frozenset({"Mul", "Div"})
+
+
+def _scaled(node: Node, trace: Trace) -> bool:
+    """Tells whether an operand that scales the other one is constant, and the same in all places."""
+    y, rank = node.outputs[0], len(output_shape(node, trace))
+    for index in (1,) if node.key == "Div" else (0, 1):
+        value = trace.constant(node.input(index))
+        axes = () if value is None else [rank - value.ndim + axis for axis in coverage(value)]
+        if value is not None and all(holds_channels(y, axis, trace) for axis in axes):
+            return True
+    return False
 
 
 def _mul(values: list[Array], _: Mapping[str, Any]) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,11 +14,16 @@ from compress.channels.labels import coverage
 from compress.channels.rules import rule
 from compress.channels.rules.along_axis import AlongAxis, Segment
 from compress.channels.rules.base import NodeEdit, Rule, output_shape
+from compress.channels.windows import LARGEST_MAP
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
+
+
+# NumPy's names of ONNX's modes.
+_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 @rule("Pad")
@@ -31,9 +37,6 @@ class Padding(AlongAxis):
         if pads is None or (pads < 0).any():
             return None
         held = {axis for factor in trace.labels.of(x) for axis in coverage(factor)}
-        value = trace.values.get(x)
-        if value is not None:
-            held |= {axis for axis, size in enumerate(value.shape) if size > 1}
         grown = [axis for axis in range(rank) if pads[axis] or pads[axis + rank]]
         inside = [axis for axis in grown if axis in held]
         if len(inside) > 1 or (inside and (self._mode(node) != "constant" or fill is None)):
@@ -47,24 +50,37 @@ class Padding(AlongAxis):
         return axis, [[s for s in (ends[0], middle, ends[1]) if s.positions.size]]
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        super().evaluate(node, trace)
-        y, pads, fill = node.outputs[0], self._pads(node, trace), self._fill(node, trace)
-        fill = fill if self._mode(node) == "constant" else None
-        for known in (trace.values, trace.examples):
-            value = known.get(y)
-            if value is None or pads is None:
-                continue
-            rank = value.ndim
-            if not any(value.shape[a] == 1 and (pads[a] or pads[a + rank]) for a in range(rank)):
-                continue
-            # Along the other axes a constant stays one only if the padding has its value.
-            del known[y]
-            same = np.zeros(value.shape, dtype=bool) if fill is None else value == fill
-            if same.all():
-                known[y] = value
-            elif value.dtype.kind == "f":
-                unknown = np.asarray(np.nan, value.dtype)
-                store(y, np.where(same, value, unknown), trace, example=known is trace.examples)
+        x, y, pads = node.input(0), node.outputs[0], self._pads(node, trace)
+        if pads is None or (pads < 0).any():
+            return
+        for known, example in ((trace.values, False), (trace.examples, True)):
+            found = self._padded(known[x], pads, node, trace) if x in known else None
+            if found is not None:
+                store(y, found, trace, example=example)
+
+    def _padded(self, value: Array, pads: Array, node: Node, trace: Trace) -> Array | None:
+        """Returns the values of the result; None if they are not known."""
+        x, rank, mode, fill = node.input(0), value.ndim, self._mode(node), self._fill(node, trace)
+        shape, number = trace.graph.shapes[x], value.dtype.kind == "f"
+        if mode == "constant" and fill is None and not number:
+            return None
+        fill = np.nan if fill is None else fill
+        grown = [axis for axis in range(rank) if pads[axis] or pads[axis + rank]]
+        padded = {axis for axis in grown if value.shape[axis] > 1}
+        if mode == "constant" and not (np.isnan(value) | (value == fill)).all():
+            # What is the same all along an axis is not once something else comes beside it.
+            target = tuple(shape[axis] if axis in grown else size for axis, size in enumerate(value.shape))
+            apart = [axis for axis in grown if axis not in padded]
+            if math.prod(target) <= LARGEST_MAP and not any(trace.graph.is_dynamic(x, axis) for axis in apart):
+                value, padded = np.broadcast_to(value, target), set(grown)
+            elif number:
+                value = np.where(value == fill, value, np.asarray(np.nan, value.dtype))
+            else:
+                return None
+        widths = [(int(pads[a]), int(pads[a + rank])) if a in padded else (0, 0) for a in range(rank)]
+        if mode == "constant":
+            return np.pad(value, widths, constant_values=fill)
+        return np.pad(value, widths, mode=_MODES[mode]) if mode in _MODES else None
 
     def homogeneous(self, node: Node, trace: Trace) -> bool:
         return self._mode(node) != "constant" or self._fill(node, trace) == 0
@@ -160,9 +176,6 @@ class Repetition(AlongAxis):
         if repeats is None:
             return None
         held = {axis for factor in trace.labels.of(x) for axis in coverage(factor)}
-        value = trace.examples.get(x, trace.values.get(x))
-        if value is not None:
-            held |= {axis for axis, size in enumerate(value.shape) if size > 1}
         repeated = [axis for axis in sorted(held) if repeats[axis] != 1]
         if len(repeated) > 1:
             return None
@@ -170,3 +183,11 @@ class Repetition(AlongAxis):
         if axis is None:
             return None
         return axis, [[Segment(x, np.tile(np.arange(shape[axis]), int(repeats[axis])))]]
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        x, repeats = node.input(0), trace.integers(node.input(1))
+        for known, example in ((trace.values, self.exemplary(node, trace)), (trace.examples, True)):
+            if x in known and repeats is not None:
+                value = known[x]
+                times = [int(n) if size > 1 else 1 for n, size in zip(repeats, value.shape, strict=True)]
+                store(node.outputs[0], np.tile(value, times), trace, example=example)

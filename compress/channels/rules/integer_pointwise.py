@@ -14,7 +14,7 @@ from compress.channels.rules import rule, rules
 from compress.channels.rules.along_axis import AlongAxis, Segment
 from compress.channels.rules.base import Rule, output_shape, pads
 from compress.channels.rules.levels import Scale, integers, known_levels, requantized
-from compress.channels.rules.window import Reduction, Window
+from compress.channels.rules.window import GLOBAL_MEAN, LOCAL_MEAN, Reduction, Window
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -135,8 +135,8 @@ class IntegerPooling(Rule):
         return replace(node, inputs=node.inputs[:1])
 
 
-rules.register("com.microsoft::QLinearGlobalAveragePool")(IntegerPooling(Reduction(spatial=True)))
-rules.register("com.microsoft::QLinearAveragePool")(IntegerPooling(Window()))
+rules.register("com.microsoft::QLinearGlobalAveragePool")(IntegerPooling(GLOBAL_MEAN))
+rules.register("com.microsoft::QLinearAveragePool")(IntegerPooling(LOCAL_MEAN))
 
 
 @rule("DynamicQuantizeLinear")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from compress.channels.alike import Cells, Read
 from compress.channels.alike_contraction import contracted
-from compress.channels.cells import along, only_axis, project, read_by, reading, response, store
+from compress.channels.cells import along, only_axis, project, read_by, reading, response, same, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.numbering import ONE
 from compress.channels.rules import rules
-from compress.channels.rules.base import Rule, output_shape
+from compress.channels.rules.base import Rule, holds_channels, muted, output_shape, tells_no_places
+from compress.channels.windows import LARGEST_MAP
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 class MatrixProduct(Rule):
     """A[…, M, K] · B[…, K, N] (+ C) → Y[…, M, N]."""
+
+    averages = True
 
     def label(self, node: Node, trace: Trace) -> None:
         labels, shapes = trace.labels, trace.graph.shapes
@@ -64,13 +67,15 @@ class MatrixProduct(Rule):
             return
         if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
             return
-        inputs = self._inputs(node, trace)
+        inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
         unknown = np.isnan(inputs)
-        varies = reading(self._pairs(node, trace), unknown)
+        varies = reading(self._pairs(node, trace), unknown & ~uneven)
         values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0
-        values = np.where(varies, np.nan, values + self._factor(node, "beta") * c.reshape(-1))
-        values = values.astype(weight.dtype) if weight.dtype.kind == "f" else values
-        store(y, on_axis(values, -1, len(trace.graph.shapes[y])), trace)
+        values = on_axis(values + self._factor(node, "beta") * c.reshape(-1), -1, len(trace.graph.shapes[y]))
+        if uneven.any():
+            values = values + self._maps(node, trace, uneven)
+        values = np.where(on_axis(varies, -1, values.ndim), np.nan, values)
+        store(y, values.astype(weight.dtype) if weight.dtype.kind == "f" else values, trace)
 
     def need(self, node: Node, trace: Trace) -> None:
         a, b, c, y = node.input(0), node.input(1), node.input(2), node.outputs[0]
@@ -82,21 +87,48 @@ class MatrixProduct(Rule):
         if weight is not None and weight.ndim == 2:
             wanted = only_axis(cells, -1, weight.shape[self._axes(node, trace)[3] or 0])
             used = read_by(self._pairs(node, trace), wanted)
-            axis = self._axes(node, trace)[1]
+            axis, inputs = self._axes(node, trace)[1], self._inputs(node, trace)
+            if trace.sharpening:
+                trace.keep(a, on_axis(used, axis, len(shapes[a])))
+                return
             # A bias can stand for an input of one value.
-            trace.keep(a, on_axis(used & trace.stays(self._inputs(node, trace)), axis, len(shapes[a])))
+            asked, sharp = (only_axis(found, -1, wanted.size) for found in (trace.asked(y), trace.asked_sharply(y)))
+            firm = not trace.fold or (a in trace.tainted and not trace.alone(b))
+            constant = self._uneven(node, trace) | (~np.isnan(inputs) & (inputs != 0))
+            shown = read_by(self._pairs(node, trace), asked if firm else sharp)
+            shown = shown & (constant if firm else self._uneven(node, trace))
+            needed = (used & trace.stays(inputs) & ~self._uneven(node, trace)) | shown
+            trace.keep(a, on_axis(needed, axis, len(shapes[a])))
             return
         # Two operands that vary: a product is idle where either factor of it is zero. Where both factors are constant,
         # a constant that is added can stand for it; where one is, nothing can.
         left, right = (self._framed(_busy(node.inputs[i], trace), i, node, trace) for i in (0, 1))
         wanted = np.expand_dims(self._as_matrices(cells, node, trace), -2)
+        if trace.settling:
+            # What is known of a product follows from what is known of both operands.
+            for index, (name, axis) in enumerate(((a, -1), (b, -3))):
+                used = np.asarray(wanted.any(axis=axis, keepdims=True))
+                trace.need(name, project(self._unframed(used, index, node, trace), shapes[name]))
         if trace.fold and node.operator != "Gemm":
-            first, second = (self._framed(trace.varies(node.inputs[i]), i, node, trace) for i in (0, 1))
+            first, second = (self._framed(self._firm(i, node, trace), i, node, trace) for i in (0, 1))
             wanted = wanted & (first | second)
         used = np.asarray((wanted & right).any(axis=-1, keepdims=True) & left)
         trace.keep(a, project(self._unframed(used, 0, node, trace), shapes[a]))
         used = np.asarray((wanted & left).any(axis=-3, keepdims=True) & right)
         trace.keep(b, project(self._unframed(used, 1, node, trace), shapes[b]))
+
+    def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
+        a, b, shapes = node.input(0), node.input(1), trace.graph.shapes
+        row, inner, inner_b, _ = self._axes(node, trace)
+        weight = trace.full(b)
+        if weight is not None and weight.ndim == 2:
+            several = row is not None and len(shapes[a]) > 2
+            return "place by place" if several and holds_channels(a, inner, trace) else None
+        shares = trace.constant(a)
+        if shares is None or not same(shares, shares.take([0], axis=inner)):
+            return None
+        # Each row of the result is a multiple of the mean.
+        return "mean" if tells_no_places(b, (inner_b,), trace) else None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         a, b, y = node.input(0), node.input(1), node.outputs[0]
@@ -144,9 +176,30 @@ class MatrixProduct(Rule):
         if weight is None or weight.ndim != 2:
             return self._fold_product(node, trace, kept) if node.operator != "Gemm" else None
         inputs = self._inputs(node, trace)
-        gone = ~kept.mask(node.input(0), self._axes(node, trace)[1]) & ~np.isnan(inputs)
-        constants = np.where(gone, inputs, 0)
+        gone, silent = ~kept.mask(node.input(0), self._axes(node, trace)[1]), self._silent(node, trace, kept)
+        gone = gone if silent is None else gone | silent
+        constants = np.where(gone & ~np.isnan(inputs), inputs, 0)
+        uneven = gone & self._uneven(node, trace)
+        if uneven.any():
+            # Where that matters only the mean over all rows is read.
+            maps = np.moveaxis(trace.values[node.input(0)], self._axes(node, trace)[1], 0).astype(np.float64)
+            constants = np.where(uneven, maps.reshape(len(maps), -1).mean(axis=1), constants)
         return self._response(node, trace, constants) if constants.any() else None
+
+    def mute(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
+        silent = self._silent(node, trace, kept)
+        if silent is None:
+            return None
+        shape = trace.graph.shapes[node.input(1)]
+        return np.broadcast_to(on_axis(silent, self._axes(node, trace)[2], len(shape)), shape)
+
+    def _silent(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
+        """Returns which constants stay though nothing makes them any more, or None. Shape: (K,), booleans."""
+        weight = trace.full(node.input(1))
+        if weight is None or weight.ndim != 2:
+            return None
+        constants = ~np.isnan(self._inputs(node, trace)) | self._uneven(node, trace)
+        return muted(node.input(0), self._axes(node, trace)[1], node.input(1), constants, trace, kept)
 
     def _axes(self, node: Node, trace: Trace) -> tuple[int | None, int, int, int | None]:
         """Returns the axes of rows and contraction in A, of contraction and columns in B; None where 1-D."""
@@ -179,6 +232,20 @@ class MatrixProduct(Rule):
             return cells.squeeze(-2 if index == 0 else -1)
         rank = len(trace.graph.shapes[node.inputs[index]])
         return np.moveaxis(cells, (-2, -1) if index == 0 else (-1, -2), (outer - rank, inner - rank))
+
+    def _firm(self, index: int, node: Node, trace: Trace) -> Array:
+        """Returns which cells of A (index 0) or B (1) no constant can stand for, unless it were one for each place."""
+        row, _, _, column = self._axes(node, trace)
+        name, axis = node.inputs[index], row if index == 0 else column
+        varies, value = trace.varies(name), trace.values.get(name)
+        if (
+            value is None
+            or axis is None
+            or value.shape[axis] == 1
+            or (index == 1 and holds_channels(name, axis, trace))
+        ):
+            return varies
+        return np.asarray(varies | ~(value == value.take([0], axis=axis)).all(axis=axis, keepdims=True))
 
     def _as_matrices(self, cells: Array, node: Node, trace: Trace) -> Array:
         """Returns an array of the rank of Y as […, M, N]."""
@@ -221,6 +288,8 @@ class MatrixProduct(Rule):
         mask = kept.mask(node.input(0), self._axes(node, trace)[1])
         if mask.all() or not all(name in trace.values for name in node.inputs[:2]):
             return None
+        if node.outputs[0] in trace.tainted and not trace.asked(node.outputs[0]).any():
+            return None
         left, right = (np.nan_to_num(side) for side in self._matrices(node, trace))
         gain = self._as_result(self._factor(node, "alpha") * (np.where(mask, 0, left) @ right), node, trace)
         return gain if gain.any() else None
@@ -246,6 +315,26 @@ class MatrixProduct(Rule):
         size = trace.graph.shapes[node.input(0)][axis]
         value = trace.values.get(node.input(0))
         return np.full(size, np.nan) if value is None else along(value, axis, size).astype(np.float64)
+
+    def _uneven(self, node: Node, trace: Trace) -> Array:
+        """Returns which contracted positions of A are constant and differ from row to row. Shape: (K,), booleans."""
+        axis = self._axes(node, trace)[1]
+        size, value = trace.graph.shapes[node.input(0)][axis], trace.values.get(node.input(0))
+        if value is None or value.size == value.shape[axis] or value.dtype.kind != "f":
+            return np.zeros(size, dtype=bool)
+        rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
+        if rows.shape[1] * max(trace.graph.shapes[node.input(1)]) > LARGEST_MAP:
+            return np.zeros(size, dtype=bool)
+        return np.broadcast_to(~np.isnan(rows).any(axis=1) & (rows != rows[:, :1]).any(axis=1), size)
+
+    def _maps(self, node: Node, trace: Trace, inputs: Array) -> Array:
+        """Returns what known inputs add to each output, in double precision; it broadcasts to the shape of Y."""
+        row, inner, inner_b, _ = self._axes(node, trace)
+        value = trace.values[node.input(0)]
+        value = np.where(on_axis(inputs, inner, value.ndim), value, 0).astype(np.float64)
+        value = value.swapaxes(row, inner) if row is not None and inner < row else value
+        weight = np.broadcast_to(trace.values[node.input(1)], trace.graph.shapes[node.input(1)]).astype(np.float64)
+        return np.asarray(value @ (weight.T if inner_b == 1 else weight)) * self._factor(node, "alpha")
 
     def _pairs(self, node: Node, trace: Trace) -> Array:
         """Returns which output reads which input. Shape: (1, N, K), booleans."""

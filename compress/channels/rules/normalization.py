@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from compress.channels.cells import only_axis, project, store
 from compress.channels.graph import Node
 from compress.channels.labels import coverage, on_axis
 from compress.channels.rules import rule, rules
-from compress.channels.rules.base import Rule
+from compress.channels.rules.base import Rule, holds_channels
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -48,6 +48,10 @@ class BatchNormalization(Rule):
 
     def need(self, node: Node, trace: Trace) -> None:
         trace.need(node.input(0), trace.demand(node.outputs[0]))
+
+    def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
+        training = node.attributes.get("training_mode", 0)
+        return "place by place" if not training and holds_channels(node.input(0), 1, trace) else None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         x, y = node.input(0), node.outputs[0]
@@ -131,8 +135,16 @@ class OverAxes(Rule):
         labels.factors[node.outputs[0]] = labels.unify_elementwise(names, len(trace.graph.shapes[x]), node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        if node.operator == "Softmax" and len(axes := self._axes(node, trace)) == 1:
-            trace.averaging[node.outputs[0]] = axes[0]
+        x, y, axes = node.input(0), node.outputs[0], self._axes(node, trace)
+        if node.operator != "Softmax" or len(axes) > 1:
+            return
+        trace.averaging[y] = axes[0]
+        value, size = trace.values.get(x), trace.graph.shapes[x][axes[0]]
+        if value is None or (value.shape[axes[0]] < size and trace.graph.is_dynamic(x, axes[0])):
+            return
+        powers = np.exp(value - value.max(axis=axes[0], keepdims=True))
+        shares = powers / powers.sum(axis=axes[0], keepdims=True)
+        store(y, shares if value.shape[axes[0]] == size else shares / size, trace)
 
     def need(self, node: Node, trace: Trace) -> None:
         cells = trace.demand(node.outputs[0]).any(axis=self._axes(node, trace), keepdims=True)

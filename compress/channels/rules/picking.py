@@ -11,7 +11,7 @@ from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import as_factors, coverage
 from compress.channels.rules import rule
-from compress.channels.rules.along_axis import AlongAxis, Segment, scatter
+from compress.channels.rules.along_axis import AlongAxis, Segment, scatter, take
 from compress.channels.rules.base import NodeEdit, Rule
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ class Slicing(AlongAxis):
             return None
         ranges = self._ranges(node, trace)
         held = {axis for factor in trace.labels.of(x) for axis in coverage(factor)}
-        value = trace.examples.get(x, trace.values.get(x))
-        if value is not None:
-            held |= {axis for axis, size in enumerate(value.shape) if size > 1}
         cut = [axis for axis in ranges if axis in held and len(ranges[axis]) != shape[axis]]
         if len(cut) > 1:
             return None
@@ -44,6 +41,16 @@ class Slicing(AlongAxis):
 
     def exemplary(self, node: Node, trace: Trace) -> bool:
         return any(name in trace.examples for name in node.inputs[1:])
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        x, y, exemplary = node.input(0), node.outputs[0], self.exemplary(node, trace)
+        value, fixed = trace.examples.get(x, trace.values.get(x)), trace.fixed.get(x)
+        if value is None or self._bounds(node, trace) is None:
+            return
+        for axis, positions in self._ranges(node, trace).items():
+            value = take(value, np.asarray(positions, np.int64), axis)
+            fixed = None if fixed is None else take(fixed, np.asarray(positions, np.int64), axis)
+        store(y, value, trace, example=exemplary or x in trace.examples, fixed=None if exemplary else fixed)
 
     def label(self, node: Node, trace: Trace) -> None:
         super().label(node, trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Rearrangement(Rule):
 
     def need(self, node: Node, trace: Trace) -> None:
         trace.need(node.input(0), self.backward(trace.demand(node.outputs[0]), node, trace))
+
+    def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
+        return "place by place"
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         likeness.moved(node, lambda cells: self.forward(cells, node, trace))

@@ -8,11 +8,12 @@ import numpy as np
 
 from compress.channels.alike import Read
 from compress.channels.alike_contraction import contracted
-from compress.channels.cells import along, only_axis, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NO_CARRIERS, NodeEdit, Rule, able_to_carry, keep_inputs
+from compress.channels.rules.base import NodeEdit
+from compress.channels.rules.windowed import WindowedSum, windows_of
+from compress.channels.windows import Windows
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @rule("ConvTranspose")
-class TransposedConvolution(Rule):
+class TransposedConvolution(WindowedSum):
     """X[N, C, …], W[C, O/g, …], B[O] → Y[N, O, …]. Copies of the kernel make a pattern of a constant."""
 
     def label(self, node: Node, trace: Trace) -> None:
@@ -50,36 +51,10 @@ class TransposedConvolution(Rule):
         labels.factors[node.outputs[0]] = as_factors(on_axis(produced, 1, rank), *batch)
         labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[x][2:]))
 
-    def evaluate(self, node: Node, trace: Trace) -> None:
-        weight = trace.full(node.input(1))
-        bias = trace.full(node.input(2)) if node.input(2) else None
-        if weight is None or (node.input(2) and bias is None):
-            return
-        size = trace.graph.shapes[node.outputs[0]][1]
-        busy = (self._reads(node, trace) & (self._inputs(node, trace) != 0)[None, :]).any(axis=1)
-        values = np.zeros(size, weight.dtype) if bias is None else bias
-        known = on_axis(np.where(busy, np.nan, values).astype(weight.dtype), 1, weight.ndim)
-        store(node.outputs[0], known, trace)
-
-    def need(self, node: Node, trace: Trace) -> None:
-        x, y = node.input(0), node.outputs[0]
-        wanted = only_axis(trace.demand(y), 1, trace.graph.shapes[y][1])
-        rank = len(trace.graph.shapes[x])
-        if trace.full(node.input(1)) is None:
-            for name in (x, node.input(1)):
-                trace.need(name, np.ones((1,) * rank, dtype=bool))
-        else:
-            inputs = self._inputs(node, trace)
-            used = np.asarray(self._reads(node, trace)[wanted].any(axis=0))
-            needed = used & trace.stays(inputs, foldable=False)
-            keep_inputs(x, needed, inputs, self._carriers(node, trace), trace)
-        if node.input(2):
-            trace.need(node.input(2), wanted)
-
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         x, name, y = node.input(0), node.input(1), node.outputs[0]
         weight, shape = trace.full(name), trace.graph.shapes[x]
-        bias = trace.full(node.input(2)) if node.input(2) else np.zeros(trace.graph.shapes[y][1])
+        bias = self._bias(node, trace)
         if weight is None or bias is None:
             likeness.fresh(y)
             return
@@ -100,36 +75,13 @@ class TransposedConvolution(Rule):
         size, remaining = trace.graph.shapes[node.input(0)][1], kept.count(node.input(0), 1)
         return NodeEdit(attributes={"group": remaining}) if groups == size != remaining and groups > 1 else None
 
-    def carry(self, node: Node, trace: Trace, kept: Kept) -> tuple[int, Array] | None:
-        """Σ_j c_j / c_r · W[j] for the constants c_j that went and the carrier r that stays."""
-        inputs = self._inputs(node, trace).astype(np.float64)
-        carrier = kept.first(node.input(0), 1, self._carriers(node, trace))
-        gone = ~kept.mask(node.input(0), 1) & ~np.isnan(inputs) & (inputs != 0)
-        if carrier is None or not gone.any():
-            return None
-        shares = np.where(gone, inputs, 0) / inputs[carrier]
-        return carrier, np.tensordot(trace.values[node.input(1)].astype(np.float64), shares, axes=(0, 0))
-
-    def _carriers(self, node: Node, trace: Trace) -> Array:
-        """Returns the constant input channels that can bear the others; none where nothing can."""
-        grouped = int(node.attributes.get("group", 1)) > 1
-        if grouped or not trace.fold or node.input(1) not in trace.graph.constants:
-            return NO_CARRIERS
-        return able_to_carry(self._inputs(node, trace))
-
-    def _inputs(self, node: Node, trace: Trace) -> Array:
-        """Returns the constant value of each input channel, NaN where it varies."""
-        size = trace.graph.shapes[node.input(0)][1]
-        value = trace.values.get(node.input(0))
-        return np.full(size, np.nan, np.float32) if value is None else along(value, 1, size)
-
-    def _reads(self, node: Node, trace: Trace) -> Array:
-        """Returns which output channel reads which input channel. Shape: (O, C), booleans."""
-        nonzero = trace.nonzero(node.input(1))
-        reads = np.asarray(nonzero.any(axis=tuple(range(2, nonzero.ndim))))  # (C, O/g)
+    def _grouped(self, weight: Array, node: Node) -> Array:
         groups = int(node.attributes.get("group", 1))
-        inputs, per_group = reads.shape
-        full = np.zeros((groups, per_group, groups, inputs // groups), dtype=bool)
-        index = np.arange(groups)
-        full[index, :, index, :] = reads.reshape(groups, inputs // groups, per_group).transpose(0, 2, 1)
-        return full.reshape(groups * per_group, inputs)
+        return weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
+
+    def _windows(self, node: Node, trace: Trace) -> Windows:
+        return windows_of(node, trace, transposed=True)
+
+    def _pairs(self, node: Node, trace: Trace) -> Array:
+        pairs = trace.nonzero(node.input(1), axes=2)
+        return pairs.reshape(int(node.attributes.get("group", 1)), -1, pairs.shape[1]).swapaxes(1, 2)

@@ -30,8 +30,9 @@ class AlignGroups(Pass):
         classes = trace.labels.classes()
         permuted = {name: _permuted(name, classes, source, trace) for name in trace.graph.constants}
         tensors = graph.tensors()
-        changed = {name: values for name, values in permuted.items() if values is not None}
-        if not all(isinstance(tensors.get(name), gs.Constant) for name in changed):
+        # What is no longer there nobody reads any more.
+        changed = {name: values for name, values in permuted.items() if values is not None and name in tensors}
+        if not all(isinstance(tensors[name], gs.Constant) for name in changed):
             # What is known to be constant must be one in the file before it can be permuted.
             return []
         for name, values in changed.items():

@@ -12,6 +12,8 @@ from compress.channels.trace import Trace
 from compress.rewrite.graph_pass import Pass, constant, fresh_name, fresh_node_name, origin, producers
 from compress.rewrite.passes import passes
 
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+
 
 class DropChannels(Pass):
     """Slices weights, adapts attributes and shapes, and moves the constants that dead channels added into biases."""
@@ -32,8 +34,7 @@ class DropChannels(Pass):
         nodes = producers(graph)
         gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in trace.graph.nodes]
         edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in trace.graph.nodes]
-        for node in trace.graph.nodes:
-            _carry(graph, origin(nodes, node), node, trace, kept)
+        silenced = sum(_reweigh(graph, origin(nodes, node), node, trace, kept) for node in trace.graph.nodes)
         removed = 0
         for name, tensor in graph.tensors().items():
             axes = kept.axes(name) if name in trace.graph.constants else {}
@@ -53,28 +54,39 @@ class DropChannels(Pass):
         for tensor in graph.tensors().values():
             if isinstance(tensor, gs.Variable) and tensor not in graph.inputs and tensor not in graph.outputs:
                 tensor.shape = None
-        return [f"{removed} channels removed"]
+        notes = [f"constants that stay are no longer read by {silenced} layers"] if silenced else []
+        return [f"{removed} channels removed", *notes]
 
 
-def _carry(graph: gs.Graph, target: gs.Node, node: Node, trace: Trace, kept: Kept) -> None:
-    """Gives a node's carrier channel what the other constants had added. The weight may be shared, so it is copied."""
-    found = trace.rule(node).carry(node, trace, kept)
-    if found is None:
-        return
-    carrier, gain = found
+def _reweigh(graph: gs.Graph, target: gs.Node, node: Node, trace: Trace, kept: Kept) -> bool:
+    """Gives a node's carrier channel what other constants had added, and reads no more what nothing makes.
+
+    The weight may be shared, so it is copied.
+
+    Returns:
+        whether something is no longer read.
+    """
+    borne, silent = trace.rule(node).carry(node, trace, kept), trace.rule(node).mute(node, trace, kept)
+    if borne is None and silent is None:
+        return False
     name = node.inputs[1]
     values = trace.values[name].copy()
-    (axis,) = (axis for (weight, axis), role in trace.labels.roles.items() if (weight, role) == (name, "in"))
-    values[(slice(None),) * axis + (carrier,)] += gain.astype(values.dtype)
+    if silent is not None:
+        values[silent] = 0
+    if borne is not None:
+        carrier, gain = borne
+        (axis,) = (axis for (weight, axis), role in trace.labels.roles.items() if (weight, role) == (name, "in"))
+        values[(slice(None),) * axis + (carrier,)] += gain.astype(values.dtype)
     for axis, index in kept.axes(name).items():
         values = values.take(index, axis=axis)
     target.inputs[1] = constant(graph, name, values)
+    return silent is not None
 
 
 def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: Trace, kept: Kept) -> None:
     """Adds to each output channel what the constants that went had added."""
     output, rank = node.outputs[0], len(trace.graph.shapes[node.outputs[0]])
-    axis = 1 if node.operator == "Conv" else rank - 1
+    axis = 1 if node.operator in _CONVOLUTIONS else rank - 1
     if gain.ndim > 1:
         for along, size in enumerate(gain.shape):
             gain = gain.compress(kept.mask(output, along), axis=along) if size > 1 else gain
@@ -87,7 +99,7 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
     bias = target.inputs[2] if len(target.inputs) > 2 else None
     scale = float(node.attributes.get("beta", 1.0))
     dtype = trace.values[node.inputs[1]].dtype
-    takes_bias = node.operator in ("Conv", "Gemm") and scale != 0
+    takes_bias = node.operator in (*_CONVOLUTIONS, "Gemm") and scale != 0
     if takes_bias and bias is None:
         target.inputs.append(constant(graph, f"{output}.bias", (remaining / scale).astype(dtype)))
     elif takes_bias and bias is not None and bias.is_empty():

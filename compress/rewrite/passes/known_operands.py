@@ -6,6 +6,7 @@ import onnx_graphsurgeon as gs
 
 from compress.channels.graph import Array, Node
 from compress.channels.rules.elementwise import Elementwise
+from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.rewrite.graph_pass import Pass, constant, origin, producers
 from compress.rewrite.passes import passes
@@ -32,6 +33,11 @@ class KnownOperands(Pass):
                 value = _computed(name, trace)
                 if value is None or not _others_span(node, index, trace):
                     continue
+                if value.size > max(value.shape, default=1) and (
+                    value.size > _made_of(name, trace) or sweep(trace).dead.any()
+                ):
+                    # It differs from place to place, and what computes it is smaller, or may become so.
+                    continue
                 if node.operator == "Add" and not value.any() and _bypass(graph, target, 1 - index):
                     bypassed += 1
                     break
@@ -48,6 +54,21 @@ def _computed(name: str, trace: Trace) -> Array | None:
     if not name or name in trace.graph.constants or name in trace.examples:
         return None
     return trace.constant(name)
+
+
+def _made_of(name: str, trace: Trace) -> int:
+    """Returns how many numbers nothing reads any more once one reader less reads a tensor."""
+    if trace.uses(name) > 1:
+        return 0
+    gone: set[str] = {name}
+    numbers = 0
+    for node in reversed(trace.graph.nodes):
+        if node.outputs and all(output in gone for output in node.outputs if output):
+            for source in set(node.inputs):
+                if source and trace.uses(source) == node.inputs.count(source):
+                    gone.add(source)
+                    numbers += trace.graph.constants[source].size if source in trace.graph.constants else 0
+    return numbers
 
 
 def _others_span(node: Node, index: int, trace: Trace) -> bool:
