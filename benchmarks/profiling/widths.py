@@ -1,0 +1,120 @@
+"""Latency of two networks in 31 widths each, cut without and with the target in mind.
+
+    XDG_CACHE_HOME=calibration compress devices calibrate host
+    XDG_CACHE_HOME=calibration python benchmarks/profiling/widths.py --output benchmarks/profiling/widths.json
+
+Each network loses 1/36 … 31/36 of the channels of every layer, the plain way, and with `round_to = "auto"` by the
+table that was calibrated. All are measured in turn, in alternating blocks, against the whole network. An *inversion* is
+a pair of neighbours of one series of which the one with fewer multiply-accumulates is slower, beyond the noise: the
+95 % interval of its latency over the other's, block by block, lies above 1 + 1 %. The *yield* of a network is its
+speed-up over its reduction in multiply-accumulates; 1: all that went was worth its share of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compress.architectures import networks
+from compress.artifact import write_json
+from compress.compact import apply_plan
+from compress.export import export
+from compress.pipeline.machine import machine_facts
+from compress.profiling import profile
+from compress.profiling.profile_report import ProfileReport
+from compress.profiling.statistics import paired_ratio
+from compress.prune import prune
+from compress.recipe import ExportSettings, ProfileSettings, PruneSettings
+from compress.targets.table import read_table
+
+NETWORKS = {"resnet20": (3, 32, 32), "mobilenetv2": (3, 32, 32)}
+STEPS = 36
+NOISE = 0.01
+
+
+def cut(network: torch.nn.Module, shape: tuple[int, ...], share: float, round_to: Any, path: Path) -> dict[str, Any]:
+    """Writes the network without that share of each layer's channels; returns what remains."""
+    settings = PruneSettings(method="filter-l1", ratio=share, of="channels", scope="layer", round_to=round_to)
+    found = prune(network, shape, settings, None, seed=0)
+    smaller = copy.deepcopy(network)
+    apply_plan(smaller, found.plan)
+    export(smaller, shape, path, ExportSettings(dynamic_batch=False))
+    return {"gone": round(share, 4), "parameters": found.cost_after.parameters, "macs": found.cost_after.macs}
+
+
+def series(rows: list[dict[str, Any]], reports: list[ProfileReport], whole: dict[str, Any]) -> dict[str, Any]:
+    """Returns latencies, inversions and yields of networks that get narrower."""
+    for row, report in zip(rows, reports, strict=True):
+        assert report.ratio is not None
+        row["latency"] = [round(value, 4) for value in (report.ratio.ratio, report.ratio.low, report.ratio.high)]
+        row["yield"] = round(1 / report.ratio.ratio / (whole["macs"] / row["macs"]), 3)
+    order = sorted(range(len(rows)), key=lambda index: -rows[index]["macs"])
+    slower = []
+    for wide, narrow in itertools.pairwise(order):
+        pair = paired_ratio(np.array(reports[narrow].block_minima), np.array(reports[wide].block_minima))
+        if rows[narrow]["macs"] < rows[wide]["macs"] and pair.low > 1 + NOISE:
+            slower.append({"gone": [rows[wide]["gone"], rows[narrow]["gone"]], "slower_by": round(pair.ratio - 1, 4)})
+    large = [row["yield"] for row in rows if row["macs"] >= whole["macs"] / 4]
+    return {
+        "inversions": slower,
+        "yield_of_those_with_a_quarter_of_the_macs_or_more": [min(large), round(float(np.median(large)), 3)],
+        "networks": rows,
+    }
+
+
+def measured(name: str, folder: Path, blocks: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    shape = NETWORKS[name]
+    network = networks.get(name)(classes=10).eval()
+    export(network, shape, folder / "whole.onnx", ExportSettings(dynamic_batch=False))
+    whole = cut(network, shape, 0.0, 1, folder / "same.onnx")
+    plans = [(way, step) for way in (1, "auto") for step in range(1, 32)]
+    paths = [folder / f"{way}-{step}.onnx" for way, step in plans]
+    rows = [cut(network, shape, step / STEPS, way, path) for (way, step), path in zip(plans, paths, strict=True)]
+    settings = ProfileSettings(blocks=blocks, runs=5, warmup=3, details=False)
+    reports = profile([folder / "whole.onnx", *paths], settings)[1:]
+    half = len(rows) // 2
+    return {
+        "network": name,
+        "whole": whole,
+        "plain": series(rows[:half], reports[:half], whole),
+        "target_aware": series(rows[half:], reports[half:], whole),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--blocks", type=int, default=20)
+    arguments = parser.parse_args()
+    table = read_table("host")
+    if table is None:
+        raise SystemExit("there is no table: compress devices calibrate host")
+    found = []
+    for name in NETWORKS:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(measured(name, Path(folder), arguments.blocks))
+        for way in ("plain", "target_aware"):
+            one = found[-1][way]
+            print(name, way, len(one["inversions"]), one["yield_of_those_with_a_quarter_of_the_macs_or_more"])
+    write_json(
+        arguments.output,
+        {
+            "command": " ".join(["python", "benchmarks/profiling/widths.py", *sys.argv[1:]]),
+            "machine": machine_facts(),
+            "table": table.protocol,
+            "results": found,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
