@@ -7,7 +7,7 @@ Each seed draws a network of up to about a dozen channels (tests/tiny_draws.py),
 smallest exact cut by trying (tests/oracle.py). The log holds one line of JSON a seed; seeds that stand in it are not
 done again, so a campaign can be stopped, resumed and spread over processes with a log each. Disagreements are written
 with their seed; `--seeds 17 18` alone does one again. What a rewrite is known to leave behind is counted by reason, see
-tests/minimality.py: constants that differ from place to place, sums that are always cut off.
+tests/minimality.py: sums that are always cut off.
 """
 
 import argparse
