@@ -108,15 +108,22 @@ class Frozen(Hook):
     def after_backward(self, model: nn.Module) -> None:
         """Zeroes the gradients of what is held, before they are clipped."""
         tensors = stored_tensors(model)
-        for name, (_, loose) in self._held.items():
+        for name in self._held:
             gradient = tensors[name].grad
             if gradient is not None:
-                gradient.mul_(loose.to(gradient.device))
+                gradient.mul_(self._beside(name, gradient)[1])
 
     def apply(self, model: nn.Module) -> None:
         """Brings back what is held."""
         tensors = stored_tensors(model)
         with torch.no_grad():
-            for name, (value, loose) in self._held.items():
-                tensor = tensors[name]
-                tensor.copy_(torch.where(loose.to(tensor.device), tensor, value.to(tensor.device)))
+            for name in self._held:
+                value, loose = self._beside(name, tensors[name])
+                tensors[name].copy_(torch.where(loose, tensors[name], value))
+
+    def _beside(self, name: str, tensor: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what is held of a parameter, and what is free, on the device of a tensor; they stay there."""
+        value, loose = self._held[name]
+        if value.device != tensor.device:
+            self._held[name] = value, loose = value.to(tensor.device), loose.to(tensor.device)
+        return value, loose
