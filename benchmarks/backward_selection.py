@@ -5,7 +5,7 @@
 The weights are those of akamaster/pytorch_resnet_cifar10; CIFAR-10 is found as any recipe finds it (COMPRESS_DATA).
 Channels inside blocks are candidates, 128 training images are the samples, one thread. The naive algorithm costs the
 same for each candidate in every round: after each of our rounds a few of its candidates are timed, so that both see the
-same load, and the ratio is that of the sums; seconds are the processor's. Afterwards some of its rounds, early and late,
+same load, and the ratio is that of the sums (processor seconds). Afterwards some of its rounds, early and late,
 run in full, from the state that ours was in, to compare the choice.
 """
 
