@@ -25,12 +25,22 @@ def fetch(requirement: str, folder: Path, architecture: str | None = None) -> Pa
         MachineError: if pip is not there, or finds no such wheel.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    command += ["--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "30", "--quiet"]
+    command += [
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-cache-dir",
+        "--retries",
+        "2",
+        "--timeout",
+        "30",
+        "--quiet",
+    ]
     if architecture:
         command += ["--implementation", "cp", "--python-version", f"{sys.version_info[0]}.{sys.version_info[1]}"]
         for glibc in _GLIBC:
             command += ["--platform", f"manylinux_{glibc}_{architecture}"]
-    run([*command, requirement], f"fetching {requirement} for {architecture or 'this machine'}")
+    what = f"fetching {requirement} for {architecture or 'this machine'}"
+    run([*command, requirement], what, environment={"TMPDIR": str(folder.parent)})
     found = sorted(folder.glob("*.whl"))
     if len(found) != 1:
         raise MachineError(f"pip left {len(found)} wheels of {requirement}", next_step="try again")
