@@ -10,6 +10,7 @@ compute run besides. With `--arm`, instructions on the emulated cores are counte
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def spread(values: list[float]) -> dict[str, float]:
 def under_load(models: list[str], processes: int, load: int, settings: ProfileSettings) -> dict[str, object]:
     busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(load)]
     try:
-        before = machine_facts().get("load_average")
+        before = os.getloadavg()[0]
         found = ratios(models, processes, settings)
     finally:
         for process in busy:
@@ -76,8 +77,8 @@ def under_load(models: list[str], processes: int, load: int, settings: ProfileSe
             process.wait()
     return {
         "processes_besides": load,
-        "load_average_before": before,
-        "load_average_after": machine_facts().get("load_average"),
+        "load_average_before": round(before, 2),
+        "load_average_after": round(os.getloadavg()[0], 2),
         **{name: spread(values) for name, values in found.items()},
     }
 

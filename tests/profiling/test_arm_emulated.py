@@ -3,6 +3,8 @@
 Where the set-up is impossible the tests that need it are left out, unless COMPRESS_REQUIRE_ARM says that they may not.
 """
 
+import fcntl
+import json
 import os
 import platform
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError, MachineError, ModelFileError
-from compress.profiling import profile, tables
+from compress.profiling import ProfileReport, profile, tables
 from compress.profiling.emulation import packages, setup
 from compress.profiling.emulation.cores import CORES
 from compress.profiling.emulation.packages import Distribution, distribution
@@ -82,9 +84,18 @@ def networks(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def counted(place, networks):
-    """Every network on each core."""
-    return {core: profile([*networks["fp32"], *networks["int8"]], settings(core)) for core in CORE_NAMES}
+def counted(place, networks, tmp_path_factory):
+    """Every network on each core; counted once, however many workers run these tests."""
+    here = tmp_path_factory.getbasetemp()
+    kept = (here.parent if os.environ.get("PYTEST_XDIST_WORKER") else here) / "counted.json"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            models = [*networks["fp32"], *networks["int8"]]
+            found = {core: [r.to_dict() for r in profile(models, settings(core))] for core in CORE_NAMES}
+            kept.write_text(json.dumps(found))
+    read = json.loads(kept.read_text())
+    return {core: [ProfileReport.from_dict(report) for report in reports] for core, reports in read.items()}
 
 
 def settings(core="cortex-a53", **others) -> ProfileSettings:
