@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.errors import CompressError
+from compress.errors import CompressError, MachineError
 from compress.profiling.device import Device, Measurement, OperatorRow, Tell, devices
 from compress.profiling.emulation import cores, packages
 from compress.profiling.emulation.place import Place, find
@@ -65,7 +65,10 @@ class ArmEmulated(Device):
         place = find()
         about: dict[str, Any] = {"architecture": "aarch64", "processor": f"{self.core.name}, emulated"}
         if place is None:
-            system = packages.distribution()
+            try:
+                system = packages.distribution()
+            except MachineError as error:
+                return about | {"state": str(error)}
             return about | {"state": self.missing(), "distribution": f"{system.name} {system.codename}"}
         damaged = place.damaged()
         return about | {
