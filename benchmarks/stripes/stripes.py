@@ -15,9 +15,11 @@ import argparse
 import itertools
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,7 @@ from compress.rewrite.passes.split_kernels import Split
 BLOCKS, RUNS, WARM_UP = 20, 6, 5
 LAYERS = [(8, 28), (16, 8), (16, 28), (32, 14), (32, 28), (64, 7), (64, 28), (128, 14), (256, 7)]
 WORTH = 0.95
+WITH_REST = re.compile(r"\d+ (stripes|columns), 7 nodes")
 MOVED = (0, 10, 15, 20, 25, 30, 40, 50, 60, 100, 150, 200, 250, 300, 400)
 NODE = (0, 20_000, 40_000, 80_000, 120_000, 200_000, 300_000, 500_000)
 CHARGES = [Tolls(moved, node, share, 2) for moved, node, share in itertools.product(MOVED, NODE, (0.8, 0.9, 1.0))]
@@ -195,7 +198,7 @@ def judged(rows: list[dict], tolls: Tolls) -> dict[str, float | int]:
     slower = missed = 0
     total = best = dense = 0.0
     for row in rows:
-        ways = list(row["ways"].values())
+        ways = [way for name, way in row["ways"].items() if tolls.rests or not WITH_REST.fullmatch(name)]
         charge = {
             id(way): way["cost"]["macs"] + tolls.moved * way["cost"]["moved"] + tolls.node * way["cost"]["nodes"]
             for way in ways
@@ -218,12 +221,13 @@ def rules(found: dict) -> None:
         rows = [row for row in found["rows"].values() if row["zeros"] != "positions" and row["int8"] == int8]
         if not rows:
             continue
-        ways = {tolls: judged(rows, tolls) for tolls in [*CHARGES, rule, WHATEVER]}
+        charges = [replace(one, rests=rule.rests) for one in CHARGES]
+        ways = {tolls: judged(rows, tolls) for tolls in [*charges, rule, WHATEVER]}
         for tolls in sorted(ways, key=lambda one: (ways[one]["slower"], ways[one]["mean_ratio"]))[:12]:
             sys.stdout.write(f"{tolls}: {ways[tolls]}\n")
         sys.stdout.write(f"the rule: {rule}: {ways[rule]}\nalways: {ways[WHATEVER]}\n")
         found["rules"]["int8" if int8 else "float32"] = {
-            "tolls": {"moved": rule.moved, "node": rule.node, "share": rule.share},
+            "tolls": {"moved": rule.moved, "node": rule.node, "share": rule.share, "rests": rule.rests},
             "auto": ways[rule],
             "always": ways[WHATEVER],
         }

@@ -62,12 +62,14 @@ class Tolls:
         node: for each operator.
         share: of the cost before that a plan may have.
         axes: how many spatial axes it takes; 0: any number.
+        rests: whether stripes or columns that fill no whole block may be computed beside the others.
     """
 
     moved: float
     node: float
     share: float = 1.0
     axes: int = 0
+    rests: bool = True
 
     def of(self, cost: Cost) -> float:
         """Returns the charge for a cost."""
@@ -76,7 +78,7 @@ class Tolls:
 
 # Measured by benchmarks/stripes: what ONNX Runtime's CPU kernels make of picks and joins beside convolutions.
 MEASURED = Tolls(moved=25, node=120_000, share=0.9, axes=2)
-MEASURED_INT8 = Tolls(moved=150, node=200_000, share=0.9, axes=2)
+MEASURED_INT8 = Tolls(moved=250, node=80_000, share=0.9, axes=2, rests=False)
 # Fewer multiply-accumulates, whatever they take; a node counts as little as decides between plans that are alike.
 WHATEVER = Tolls(moved=0, node=1)
 
@@ -197,6 +199,7 @@ def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
         if plan.cost.macs < before.macs
         and plan.cost.weights + node * plan.cost.nodes <= before.weights
         and tolls.of(plan.cost) <= limit
+        and (tolls.rests or not isinstance(plan, AtOnce) or len(plan.blocks) == 1)
     ]
     return min(found, key=lambda plan: tolls.of(plan.cost), default=None)
 

@@ -10,7 +10,7 @@ from compress.channels.graph import Node
 from compress.onnx_io.session import session
 from compress.recipe import RewriteSettings
 from compress.rewrite import explain, rewrite
-from compress.rewrite.kernel_plans import MEASURED, WHATEVER, Cost, Stripes, Tolls, cheapest, plans
+from compress.rewrite.kernel_plans import MEASURED, MEASURED_INT8, WHATEVER, Cost, Stripes, Tolls, cheapest, plans
 from compress.rewrite.kernels import Convolved, Kernel, Span
 from compress.rewrite.passes.split_kernels import Split
 
@@ -237,6 +237,9 @@ def test_each_plan_is_taken_where_it_is_cheapest():
     assert str(plan(columned(64, 64, (2,)))) == "2 ranks of columns"
     assert str(plan(columned(64, 64, (1, 1, 1, 6)))) == "144 columns"
     assert str(plan(striped(64, 64, (0, 1, 1, 0, 3)), size=8)) == "62 stripes"
+    # Two stripes beside 15 blocks are not worth it in integers.
+    assert not isinstance(plan(striped(64, 64, (0, 1, 1, 0, 3)), MEASURED_INT8, size=8), Stripes)
+    assert str(plan(columned(256, 256, (1,)), MEASURED_INT8, size=7)) == "1 ranks of columns"
     assert plan(striped(64, 64, (9,))) is None
     # Half of the multiply-accumulates are not worth their moves where there are few channels.
     assert plan(striped(16, 16, (4,))) is None
