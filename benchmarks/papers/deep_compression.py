@@ -22,7 +22,12 @@ NETWORKS = {
     "lenet-5-caffe": (8, 5, "99.20 → 99.26 %, 1,720 KB → 44 KB (39×)"),
 }
 # Epochs: of the reference, between two of the three cuts, after the last, of the shared values.
-EPOCHS = {"short": (10, 2, 6, 2), "full": (100, 20, 60, 20)}
+EPOCHS = {
+    "short": {"lenet-300-100": (10, 2, 6, 2), "lenet-5-caffe": (6, 1, 4, 1)},
+    "full": {"lenet-300-100": (100, 20, 60, 20), "lenet-5-caffe": (100, 20, 60, 20)},
+}
+# Largest norm of the gradient; LeNet-5, whose convolutions have no activation, diverges without.
+CLIP = {"lenet-300-100": {}, "lenet-5-caffe": {"gradient_clip": 1.0}}
 SEEDS = range(3)
 
 
@@ -55,15 +60,16 @@ def _parameters(folder: Path) -> int:
 
 def plan(schedule: str, _rows: list[bench.Row]) -> list[bench.Unit]:
     """For each network and seed the reference, then the compressed network."""
-    first, between, last, shared = EPOCHS[schedule]
     units = []
     for network, (conv_bits, linear_bits, paper) in NETWORKS.items():
+        first, between, last, shared = EPOCHS[schedule][network]
+        clip = CLIP[network]
         for seed in SEEDS:
             common = {
                 "seed": seed,
                 "model": {"network": network},
                 "data": {"source": "mnist", "validation": 0.1},
-                "train": training(first, 0.05),
+                "train": {**training(first, 0.05), **clip},
             }
             reference = f"{network}-reference-{seed}"
             figure = paper.split(" →")[0] + " %"
@@ -77,8 +83,8 @@ def plan(schedule: str, _rows: list[bench.Row]) -> list[bench.Unit]:
                     "scope": "global",
                     "schedule": {"name": "iterative", "options": {"rounds": 3, "epochs": between}},
                 },
-                "retrain": training(last, 0.05),
-                "share": {**training(shared, 0.001), "conv_bits": conv_bits, "linear_bits": linear_bits},
+                "retrain": {**training(last, 0.05), **clip},
+                "share": {**training(shared, 0.001), **clip, "conv_bits": conv_bits, "linear_bits": linear_bits},
             }
             units.append(
                 bench.Unit(
