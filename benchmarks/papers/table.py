@@ -9,6 +9,7 @@ from typing import Any
 from compress.artifact import read_json, write_text
 
 FOLDER = Path(__file__).resolve().parent
+CONTROL = "ResNet-20, filter-l1"
 START, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 HEAD = """\
 | setting | paper | ours: test accuracy (%) | parameters left | MACs left | epochs, in all |
@@ -32,7 +33,8 @@ def _table(path: Path) -> str:
     machines = sorted({f"{row['machine']['cpu']}, torch {row['machine']['torch']}" for row in content["rows"]})
     text = f"### {content['paper']}\n\n`python benchmarks/papers/{script}.py --schedule {schedule}` → "
     text += f"[{path.name}](results/{path.name}); {data['source']}, {images}; {'; '.join(machines)}\n\n{HEAD}"
-    return text + "".join(_line(setting, rows) for setting, rows in lines.items())
+    text += "".join(_line(setting, rows) for setting, rows in lines.items())
+    return f"{text}\n{equal_macs(path)}" if CONTROL in lines else text
 
 
 def _line(setting: str, rows: list[dict[str, Any]]) -> str:
@@ -45,6 +47,28 @@ def _line(setting: str, rows: list[dict[str, Any]]) -> str:
         parameters += f"; {size:.1f} KB packed ({factor:.1f}×)"
     shown = "; ".join(sorted(epochs)) or "–"
     return f"| {setting} | {rows[0]['paper'] or '–'} | {accuracy} | {parameters} | {macs} | {shown} |\n"
+
+
+def equal_macs(path: Path) -> str:
+    """Returns the settings of ResNet-20 that leave as many multiply-accumulates as the control, best first."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for row in read_json(path)["rows"]:
+        lines.setdefault(row["setting"], []).append(row)
+    control = [row["test_accuracy"] for row in lines[CONTROL]]
+    limit = lines[CONTROL][0]["macs_percent"] + 0.01
+    text = f"Against {CONTROL} ({_seeds(control)}), at {limit:.1f} % of the multiply-accumulates or less:\n\n"
+    text += "| setting | points more, in the mean | its seeds |\n|---|--:|---|\n"
+    found = [(setting, rows) for setting, rows in lines.items() if rows[0]["macs_percent"] <= limit]
+    for setting, rows in sorted(found, key=lambda item: -statistics.fmean(row["test_accuracy"] for row in item[1])):
+        values = [row["test_accuracy"] for row in rows]
+        more = statistics.fmean(values) - statistics.fmean(control)
+        if setting != CONTROL:
+            text += f"| {setting} | {more:+.2f} | {_seeds(values)} |\n"
+    return text
+
+
+def _seeds(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
 
 
 def spread(values: list[float]) -> str:
