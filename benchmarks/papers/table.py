@@ -57,13 +57,16 @@ def equal_macs(path: Path) -> str:
     control = [row["test_accuracy"] for row in lines[CONTROL]]
     limit = lines[CONTROL][0]["macs_percent"] + 0.01
     text = f"Against {CONTROL} ({_seeds(control)}), at {limit:.1f} % of the multiply-accumulates or less:\n\n"
-    text += "| setting | points more, in the mean | its seeds |\n|---|--:|---|\n"
+    text += "| setting | points more, in the mean | its seeds | validation (%) as cut | parameters left |\n"
+    text += "|---|--:|---|--:|--:|\n"
     found = [(setting, rows) for setting, rows in lines.items() if rows[0]["macs_percent"] <= limit]
     for setting, rows in sorted(found, key=lambda item: -statistics.fmean(row["test_accuracy"] for row in item[1])):
         values = [row["test_accuracy"] for row in rows]
         more = statistics.fmean(values) - statistics.fmean(control)
+        cut = statistics.fmean(row["validation_accuracy_before_retraining"] for row in rows)
         if setting != CONTROL:
-            text += f"| {setting} | {more:+.2f} | {_seeds(values)} |\n"
+            shown = f"{_seeds(values)} | {cut:.1f} | {_share(rows, 'parameters_percent')}"
+            text += f"| {setting} | {more:+.2f} | {shown} |\n"
     return text
 
 
