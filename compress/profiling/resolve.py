@@ -52,7 +52,10 @@ def resolve(name: str, tell: Tell | None = None) -> Resolved:
     kind, _, _ = name.partition(":")
     if kind not in devices:
         names = [*known, *devices.names(), *RESERVED]
-        raise CompressError(f"unknown device {name!r}", next_step=suggestion(name, names))
+        raise CompressError(
+            f"unknown device {name!r}",
+            next_step=f"{suggestion(name, names)}; a board of yours: compress devices add NAME ssh://user@host",
+        )
     return _open(*split_address(name, name), {}, tell)
 
 
