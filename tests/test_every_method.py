@@ -31,7 +31,7 @@ from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
 from compress.prune.search import searches
 from compress.prune.treatments import treatments
-from compress.quantize import formats
+from compress.quantize.format import formats
 from compress.recipe import Recipe, validate
 from compress.train.checkpoint import load_checkpoint
 from compress.train.distill import KINDS

@@ -18,7 +18,7 @@ from compress.profiling.resolve import resolve
 from compress.prune.driver import method_of
 from compress.prune.regularizers import regularizers
 from compress.prune.schedules import schedules
-from compress.quantize import formats
+from compress.quantize.format import formats
 from compress.recipe import load_budget
 from compress.targets.choose import target_named
 from compress.torch_graph import trace_network

@@ -13,7 +13,7 @@ from compress.coding.packed import MAGIC, pack, unpack
 from compress.coding.verb import pack_file, unpack_file
 from compress.errors import ModelFileError
 from compress.options import build
-from compress.quantize import formats
+from compress.quantize.format import formats
 
 MODELS = Path(__file__).resolve().parents[2].parent / "shared" / "models"
 RNG = np.random.default_rng(0)

@@ -6,6 +6,7 @@ Where the set-up is impossible the tests that need it are left out, unless COMPR
 import fcntl
 import json
 import os
+import shutil
 import platform
 import subprocess
 from pathlib import Path
@@ -133,6 +134,22 @@ def test_two_runs_count_the_same(counted, networks, core):
     seconds = profile([networks[kind][-1] for kind in networks], settings(core))
     for first, second in zip(firsts, seconds, strict=True):
         assert first.minimum == pytest.approx(second.minimum, rel=REPEATABLE)
+
+
+def test_a_count_does_not_depend_on_where_the_file_stands(networks, tmp_path):
+    model = networks["int8"][-1]
+    elsewhere = tmp_path / "some, other folder" / model.name
+    elsewhere.parent.mkdir()
+    shutil.copy(model, elsewhere)
+    here, there = profile([model, elsewhere], settings("cortex-a76"))
+    assert here.minimum == there.minimum
+
+
+def test_without_details_no_operators_are_counted(networks):
+    quick = settings("cortex-a53").model_copy(update={"details": False})
+    (report,) = profile([networks["fp32"][0]], quick)
+    assert report.minimum > 0
+    assert not report.operators
 
 
 @pytest.mark.parametrize("core", CORE_NAMES)

@@ -9,8 +9,8 @@ from compress.errors import ModelFileError, RecipeError
 from compress.onnx_io.cost import onnx_cost
 from compress.onnx_io.file import random_inputs, session
 from compress.options import build
-from compress.quantize import formats
 from compress.quantize.factors import rank_of, split_kernel, split_matrix
+from compress.quantize.format import formats
 
 RNG = np.random.default_rng(0)
 

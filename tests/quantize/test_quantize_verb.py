@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.errors import CompressError, DataError, ModelFileError, RecipeError
 from compress.onnx_io.file import random_inputs, read_model, session
 from compress.options import build
-from compress.quantize import formats, list_formats, onnx_accuracy, quantize
+from compress.quantize import list_formats, onnx_accuracy, quantize
+from compress.quantize.format import formats
 from compress.recipe import QuantizeSettings
 
 INT8 = QuantizeSettings(format="int8", samples=32)

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,22 +90,23 @@ class ArmEmulated(Device):
         feeds = [feed for feed, _ in given]
         with ThreadPoolExecutor(2) as pool:
             # The first run warms up, and its events are left out.
-            details = (models, feeds) if settings.details else ([], [])
-            parts = pool.submit(count, place, self.core, *details, warmup=1, runs=_PROFILED, operators=True)
+            profiled = partial(count, place, self.core, models, feeds, warmup=1, runs=_PROFILED, operators=True)
+            parts = pool.submit(profiled) if settings.details else None
             # A process each: no count depends on which other models were asked for.
             wholes = [
                 pool.submit(count, place, self.core, [model], [feed], warmup=_WARMUP, runs=_RUNS, operators=False)
                 for model, feed in zip(models, feeds, strict=True)
             ]
-            counted = [(whole.result()[0], part) for whole, part in zip(wholes, parts.result(), strict=True)]
+            events = [part.events for part in parts.result()] if parts else [""] * len(models)
+            counted = [(whole.result()[0], part) for whole, part in zip(wholes, events, strict=True)]
         return [self._measurement(place, *pair, *reference) for pair, reference in zip(counted, given, strict=True)]
 
     def _measurement(
-        self, place: Place, whole: Counted, parts: Counted, feed: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+        self, place: Place, whole: Counted, events: str, feed: dict[str, np.ndarray], expected: dict[str, np.ndarray]
     ) -> Measurement:
         differ, unequal = parity(whole.outputs, expected)
         instructions = median(whole.instructions)
-        rows = _rows(json.loads(parts.events), instructions) if parts.events else ()
+        rows = _rows(json.loads(events), instructions) if events else ()
         return Measurement(
             unit="instructions",
             kind="counted",

@@ -20,6 +20,7 @@ from compress.profiling.tensors import pack, unpack
 from compress.profiling.trial_model import small_model
 
 _LIMIT_SECONDS = 1800.0
+_COUNTER = "counter"
 _COUNTER_BYTES = 8
 
 
@@ -78,16 +79,19 @@ def count(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "counter").write_bytes(bytes(_COUNTER_BYTES))
+        (folder / _COUNTER).write_bytes(bytes(_COUNTER_BYTES))
+        (folder / PLUGIN).symlink_to(place.folder / PLUGIN)
         files = []
         for index, (model, feed) in enumerate(zip(models, feeds, strict=True)):
             (folder / f"feed{index}").write_bytes(pack(feed))
-            files += [str(model.resolve()), str(folder / f"feed{index}"), str(folder / f"outputs{index}")]
+            (folder / f"model{index}").symlink_to(model.resolve().parent)
+            files += [f"model{index}/{model.resolve().name}", f"feed{index}", f"outputs{index}"]
         command = [*qemu_command(place.folder), "-L", str(place.sysroot(core)), "-cpu", core.name]
-        # Relative: QEMU takes a comma in this argument for its end.
+        # Relative: the runtime hashes the names of files, so that a count would depend on where they stand; and QEMU
+        # takes a comma in the plugin's for its end.
         command += ["-plugin", f"./{PLUGIN}", str(place.folder / RUNNER), str(place.folder / LIBRARY)]
-        command += ["1", str(warmup), "1", str(runs), str(folder / "events") if operators else "-", *files]
-        answer = _answer(_output(command, place, folder / "counter"), list(models))
+        command += ["1", str(warmup), "1", str(runs), "events" if operators else "-", *files]
+        answer = _answer(_output(command, folder), list(models))
         return [
             Counted(
                 instructions=tuple(float(one) for one in answer["models"][index]["blocks"][0]),
@@ -116,13 +120,13 @@ def try_out(place: Place) -> None:
         )
 
 
-def _output(command: list[str], place: Place, counter: Path) -> str:
+def _output(command: list[str], folder: Path) -> str:
     # The variables of this process would reach the guest, and move its stack.
-    environment = {"COMPRESS_COUNTER": str(counter), "LC_ALL": "C"}
+    environment = {"COMPRESS_COUNTER": _COUNTER, "LC_ALL": "C"}
     try:
         result = subprocess.run(
             command,
-            cwd=place.folder,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
