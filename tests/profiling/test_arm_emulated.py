@@ -6,8 +6,8 @@ Where the set-up is impossible the tests that need it are left out, unless COMPR
 import fcntl
 import json
 import os
-import shutil
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
