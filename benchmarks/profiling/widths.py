@@ -94,12 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--blocks", type=int, default=20)
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="default: both")
     arguments = parser.parse_args()
     table = read_table("host")
     if table is None:
         raise SystemExit("there is no table: compress devices calibrate host")
     found = []
-    for name in NETWORKS:
+    for name in arguments.network or NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             found.append(measured(name, Path(folder), arguments.blocks))
         for way in ("plain", "target_aware"):
