@@ -1,8 +1,7 @@
 """Deep Compression (Han 2016), table 1: the LeNets pruned, their weights shared and Huffman-coded, on MNIST.
 
 The paper prunes to 8 % of the weights in both (tables 2 and 3), shares 2^6 values a layer in LeNet-300-100, 2^8 in
-the convolutions and 2^5 in the linear layers of LeNet-5, and codes steps between weights with 5 bits (8 in
-convolutions).
+the convolutions and 2^5 in the linear layers of LeNet-5, and codes steps between weights with 5 bits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """SFP (He 2018), FPGM (He 2019) and HRank (Lin 2020) on ResNet-56 and CIFAR-10, from the published weights.
 
-The papers fine-tune for 200 to 300 epochs. The shares of multiply-accumulates are theirs; only channels inside blocks
-go. SFP prunes while it trains: half of its epochs here, the other half after the cut.
+SFP and FPGM train for 200 epochs, HRank for 30 after each layer that it cuts. The shares of multiply-accumulates are
+theirs; only channels inside blocks go. SFP prunes while it trains: half of its epochs here, the other half after the
+cut.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SNIP (Lee 2019), table 2: connections of the LeNets pruned before training, on MNIST.
+"""SNIP (Lee 2019), table 1: connections of the LeNets pruned before training, on MNIST.
 
 The paper trains by SGD with momentum 0.9, weight decay 5e-4, batches of 100 and a rate of 0.1 that drops tenfold
 every 25,000 steps; a tenth of the training images is held out; sensitivity is measured on one batch of 100. The whole
