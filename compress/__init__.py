@@ -7,9 +7,13 @@ The verbs, each imported when it is first used: `run`, `compare`, `prune`, `expo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from compress.version import __version__
+
+# ONNX Runtime would keep a log of the models that it runs, and send it; it asks when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["__version__", "check", "compare", "export", "profile", "prune", "quantize", "rewrite", "run"]
 

@@ -25,7 +25,8 @@ def profile(
     ] = ["host"],  # noqa: B006 - typer reads defaults, and nobody writes to this one
     runs: Annotated[int, typer.Option(help="Runs a block.")] = 10,
     blocks: Annotated[int, typer.Option(help="Alternating blocks.")] = 20,
-    warmup: Annotated[int, typer.Option(help="Runs before the first block.")] = 10,
+    processes: Annotated[int, typer.Option(help="Fresh processes that the blocks are spread over.")] = 10,
+    warmup: Annotated[int, typer.Option(help="Runs before a process's first block.")] = 10,
     threads: Annotated[int, typer.Option(help="Of ONNX Runtime.")] = 1,
     batch_size: Annotated[int, typer.Option(help="Images a run.")] = 1,
     operators: Annotated[int, typer.Option(help="How many of the costliest operators to list.")] = 5,
@@ -49,8 +50,8 @@ def profile(
     from compress.profiling import profile_on, read_kept, tables
     from compress.recipe import ProfileSettings, validate
 
-    given = {"device": device[0], "runs": runs, "blocks": blocks, "warmup": warmup, "threads": threads}
-    settings = validate({**given, "batch_size": batch_size}, ProfileSettings, "options")
+    given = {"device": device[0], "runs": runs, "blocks": blocks, "processes": processes, "warmup": warmup}
+    settings = validate({**given, "threads": threads, "batch_size": batch_size}, ProfileSettings, "options")
     if baseline is not None and len(device) > 1:
         raise CompressError("a baseline is of one device", got=", ".join(device), next_step="name that device alone")
     earlier = read_kept(baseline) if baseline is not None else None

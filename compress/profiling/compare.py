@@ -28,7 +28,7 @@ def ratio_of(report: ProfileReport, other: ProfileReport, together: bool = True)
         return bounded_ratio(report.minimum, other.minimum, ESTIMATE_ERROR)
     if not together:
         return distant_ratio(report.minimum, other.minimum)
-    return paired_ratio(np.array(report.block_minima), np.array(other.block_minima))
+    return paired_ratio(np.array(report.block_minima), np.array(other.block_minima), report.processes)
 
 
 def against(report: ProfileReport, baseline: ProfileReport) -> ProfileReport:

@@ -49,7 +49,8 @@ class Measurement:
         unit: of `blocks` and of the operators' costs.
         kind: timed, counted or computed.
         blocks: [blocks][runs] cost of an inference; blocks of all models taken in turn.
-        warmup: runs before the first block.
+        processes: that the blocks are spread over, as evenly as may be, the first blocks in the first process.
+        warmup: runs before a process's first block.
         operators: the costliest first.
         load_ms: milliseconds to open the model in a fresh process; None where none could be started.
         runtime_rss_bytes: memory of that process before it opened the model.
@@ -65,6 +66,7 @@ class Measurement:
     unit: Unit
     kind: Kind
     blocks: tuple[tuple[float, ...], ...]
+    processes: int
     warmup: int
     operators: tuple[OperatorRow, ...]
     load_ms: float | None

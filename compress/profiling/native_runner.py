@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.profiling.device import Measurement, OperatorRow
-from compress.profiling.python_runner import read_answer, unreadable
+from compress.profiling.python_runner import read_answer, spread, unreadable
 from compress.profiling.reference import Arrays
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
@@ -24,17 +24,18 @@ def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettin
         settings: how to measure.
 
     Returns:
-        commands whose output is one line of JSON, then, if the settings want details, an array of events a model.
+        commands whose output is a line of JSON a process, then, if the settings want details, an array of events a
+        model.
     """
     triples = [word for model in models for word in (model, f"{Path(model).parent}/feed.bin", "-")]
-    timed = [settings.threads, settings.warmup, settings.blocks, settings.runs, "-"]
+    timed = [[settings.threads, settings.warmup, blocks, settings.runs, "-"] for blocks in spread(settings)]
     profiled = [settings.threads, 1, 1, settings.runs, "events"]
-    first, second = (shlex.join([*runner, *map(str, numbers), *triples]) for numbers in (timed, profiled))
+    *firsts, last = (shlex.join([*runner, *map(str, numbers), *triples]) for numbers in (*timed, profiled))
     if not settings.details:
-        return first
+        return " && ".join(firsts)
     # Each model by itself: the order of names is that of the models up to nine.
-    shown = " && ".join(f"cat events{position}-*" for position in range(len(models)))
-    return f"{first} && {second} >/dev/null && {shown}"
+    shown = [f"cat events{position}-*" for position in range(len(models))]
+    return " && ".join([*firsts, f"{last} >/dev/null", *shown])
 
 
 def measurements(
@@ -60,17 +61,21 @@ def measurements(
         MachineError: if the output is not an answer.
     """
     try:
-        first, _, rest = output.partition("\n")
-        answer = read_answer(first, models)
+        processes = len(spread(settings))
+        *lines, rest = output.split("\n", processes)
+        answers = [read_answer(line, models) for line in lines]
         found = []
-        for entry, feed in zip(answer["models"], feeds, strict=True):
+        for position, feed in enumerate(feeds):
+            entries = [answer["models"][position] for answer in answers]
+            entry = entries[0]
             events, end = json.JSONDecoder().raw_decode(rest.lstrip()) if settings.details else ([], 0)
             rest = rest.lstrip()[end:]
             found.append(
                 Measurement(
                     unit="us",
                     kind="measured",
-                    blocks=tuple(tuple(float(time) for time in block) for block in entry["blocks"]),
+                    blocks=tuple(tuple(float(time) for time in block) for one in entries for block in one["blocks"]),
+                    processes=processes,
                     warmup=settings.warmup,
                     operators=tuple(
                         OperatorRow(row["node"], row["operator"], float(row["us"]), float(row["share"]))
@@ -83,7 +88,7 @@ def measurements(
                     arena_bytes=None,
                     input_shapes={name: list(array.shape) for name, array in feed.items()},
                     machine=machine,
-                    runtime=str(answer["runtime"]),
+                    runtime=str(answers[0]["runtime"]),
                 )
             )
     except (LookupError, TypeError, ValueError) as error:

@@ -29,7 +29,8 @@ class ProfileReport:
         threads: within an operator.
         batch_size: of a run.
         input_shapes: input → the shape that it was fed.
-        warmup: runs before the first block.
+        processes: that the blocks are spread over; see `paired_ratio`.
+        warmup: runs before a process's first block.
         blocks: rounds in which each model had its turn.
         runs: of a block.
         p50: median cost of a run; p90 and p99 likewise. The tail is the machine's, not the model's.
@@ -60,6 +61,7 @@ class ProfileReport:
     threads: int
     batch_size: int
     input_shapes: dict[str, list[int]]
+    processes: int
     warmup: int
     blocks: int
     runs: int

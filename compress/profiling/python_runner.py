@@ -28,12 +28,18 @@ def runner_request(models: list[str], settings: ProfileSettings, loads: int = 3)
         "threads": settings.threads,
         "batch_size": settings.batch_size,
         "warmup": settings.warmup,
-        "blocks": settings.blocks,
+        "blocks": spread(settings),
         "runs": settings.runs,
         "operator_runs": settings.runs if settings.details else 0,
         "loads": loads if settings.details else 0,
         "seed": 0,
     }
+
+
+def spread(settings: ProfileSettings) -> list[int]:
+    """Returns how many blocks each process measures: all the same, or the first ones one more."""
+    processes = min(settings.processes, settings.blocks)
+    return [settings.blocks // processes + (one < settings.blocks % processes) for one in range(processes)]
 
 
 def measurements(output: str, models: list[Path], device: str) -> list[Measurement]:
@@ -50,8 +56,8 @@ def measurements(output: str, models: list[Path], device: str) -> list[Measureme
     """
     try:
         answer = read_answer(output, models)
-        shared = {"machine": dict(answer["machine"]), "runtime": str(answer["runtime"])}
-        found = [_measurement(entry, shared, int(answer["warmup"])) for entry in answer["models"]]
+        shared = {key: answer[key] for key in ("machine", "runtime", "processes", "warmup")}
+        found = [_measurement(entry, shared) for entry in answer["models"]]
     except (LookupError, TypeError, ValueError) as error:
         raise unreadable(device, error) from error
     if len(found) != len(models):
@@ -84,12 +90,11 @@ def unreadable(device: str, error: Exception) -> MachineError:
     )
 
 
-def _measurement(entry: dict[str, Any], shared: dict[str, Any], warmup: int) -> Measurement:
+def _measurement(entry: dict[str, Any], shared: dict[str, Any]) -> Measurement:
     return Measurement(
         unit="us",
         kind="measured",
         blocks=tuple(tuple(float(time) for time in block) for block in entry["blocks_us"]),
-        warmup=warmup,
         operators=tuple(
             OperatorRow(row["node"], row["operator"], float(row["us"]), float(row["share"]))
             for row in entry["operators"]

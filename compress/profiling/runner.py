@@ -2,8 +2,9 @@
 
 Reads one JSON request from its argument or from standard input, writes one line of JSON. Sessions of all models are
 alive at once and take turns, a block of runs each; a block's least time leaves out what else the machine did, and two
-models' blocks of one round saw the same machine. Load time and memory come from fresh processes, operator times from
-a pass of their own: taking them slows the runs.
+models' blocks of one round saw the same machine. The rounds are spread over fresh processes: where things come to lie
+in memory makes one model faster than another for as long as a process lives. Load time and memory come from fresh
+processes too, operator times from a pass of their own: taking them slows the runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# What it measures is nobody else's business, and it leaves no files behind; the runtime asks when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 DEFAULT_AXIS = 64
@@ -119,8 +124,27 @@ def run_block(model: str, session: Any, feed: dict[str, Any], runs: int) -> list
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Answers a request; see `compress.profiling.python_runner.runner_request` for its keys."""
-    models, threads = request["models"], request["threads"]
-    sessions = [open_session(model, threads) for model in models]
+    pieces = [fresh_process(request, "blocks", blocks=blocks)[0] for blocks in request["blocks"]]
+    answers = []
+    for position, model in enumerate(request["models"]):
+        answer: dict[str, Any] = {"input_shapes": pieces[0]["input_shapes"][position]}
+        answer["blocks_us"] = [block for piece in pieces for block in piece["blocks_us"][position]]
+        answer["operators"] = operator_rows(model, request)
+        answer.update(load_figures(model, request))
+        answer["arena_bytes"] = arena_bytes(model, request) if request["loads"] else None
+        answers.append(answer)
+    return {
+        "models": answers,
+        "processes": len(pieces),
+        "warmup": max(1, request["warmup"]),
+        **facts(request),
+    }
+
+
+def time_blocks(request: dict[str, Any]) -> dict[str, Any]:
+    """Times blocks of all models in turn: [models][blocks][runs] microseconds. Meant for a fresh process."""
+    models = request["models"]
+    sessions = [open_session(model, request["threads"]) for model in models]
     feeds = [make_feed(m, s, request["batch_size"], request["seed"]) for m, s in zip(models, sessions, strict=True)]
     # Even without warm-up one run is needed: a model that cannot run must say so before anything is timed.
     for model, session, feed in zip(models, sessions, feeds, strict=True):
@@ -128,30 +152,21 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     times: list[list[list[float]]] = [[] for _ in models]
     for _ in range(request["blocks"]):
         for position, (model, session, feed) in enumerate(zip(models, sessions, feeds, strict=True)):
-            times[position].append(run_block(model, session, feed, request["runs"]))
-    shapes = [{name: list(array.shape) for name, array in feed.items()} for feed in feeds]
-    del sessions
-    answers = []
-    for model, feed, blocks, shape in zip(models, feeds, times, shapes, strict=True):
-        answer: dict[str, Any] = {"input_shapes": shape}
-        answer["blocks_us"] = [[round(value, 3) for value in block] for block in blocks]
-        answer["operators"] = operator_rows(model, feed, threads, request["operator_runs"])
-        answer.update(load_figures(model, request))
-        answer["arena_bytes"] = arena_bytes(model, request) if request["loads"] else None
-        answers.append(answer)
+            times[position].append([round(value, 3) for value in run_block(model, session, feed, request["runs"])])
     return {
-        "models": answers,
-        "warmup": max(1, request["warmup"]),
-        **facts(request),
+        "blocks_us": times,
+        "input_shapes": [{name: list(array.shape) for name, array in feed.items()} for feed in feeds],
     }
 
 
-def operator_rows(model: str, feed: dict[str, Any], threads: int, runs: int) -> list[dict[str, Any]]:
+def operator_rows(model: str, request: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns a row an operator, the slowest first: node, operator, microseconds a run, share of them all."""
+    runs = request["operator_runs"]
     if runs == 0:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        session = open_session(model, threads, folder + "/operators")
+        session = open_session(model, request["threads"], folder + "/operators")
+        feed = make_feed(model, session, request["batch_size"], request["seed"])
         run_block(model, session, feed, runs + 1)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return rows_of(events, runs)
@@ -193,28 +208,23 @@ def middle_mean(values: list[int]) -> float:
 
 def load_figures(model: str, request: dict[str, Any]) -> dict[str, Any]:
     """Returns medians over fresh processes: milliseconds to open the model, bytes of memory before and at the peak."""
-    loads = [load_in_fresh_process(model, request) for _ in range(request["loads"])]
+    loads = [fresh_process(request, "load", models=[model])[0] for _ in range(request["loads"])]
     keys = ("load_ms", "runtime_rss_bytes", "peak_rss_bytes")
     return {key: sorted(load[key] for load in loads)[len(loads) // 2] if loads else None for key in keys}
 
 
-def load_in_fresh_process(model: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Returns the figures of one fresh process."""
-    return fresh_process(model, request, "load")[0]
-
-
-def fresh_process(model: str, request: dict[str, Any], action: str) -> tuple[dict[str, Any], str]:
-    """Returns the answer of one fresh process about one model, and what it wrote on standard error."""
+def fresh_process(request: dict[str, Any], action: str, **changes: Any) -> tuple[dict[str, Any], str]:
+    """Returns the answer of one fresh process to a changed request, and what it wrote on standard error."""
     safe_path = ["-P"] if getattr(sys.flags, "safe_path", False) else []
-    inner = dict(request, action=action, models=[model])
-    command = [sys.executable, *safe_path, __file__, json.dumps(inner)]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    inner = json.dumps(dict(request, action=action, **changes))
+    command = [sys.executable, *safe_path, __file__]
+    result = subprocess.run(command, input=inner, capture_output=True, text=True, errors="replace", check=False)
     if result.returncode != 0:
         last = "".join(result.stderr.splitlines()[-1:])
-        raise ModelFailureError(model, "load", f"a fresh process ended with {result.returncode} {last}")
+        raise SystemExit(f"a fresh process ({action}) ended with {result.returncode} {last}")
     answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     if "error" in answer:
-        raise ModelFailureError(model, answer["error"]["stage"], answer["error"]["reason"])
+        raise ModelFailureError(answer["error"]["model"], answer["error"]["stage"], answer["error"]["reason"])
     return answer, result.stderr
 
 
@@ -223,7 +233,7 @@ def arena_bytes(model: str, request: dict[str, Any]) -> int | None:
 
     The allocator tells of each extension in its log, and of nothing in any other way.
     """
-    log = fresh_process(model, request, "arena")[1]
+    log = fresh_process(request, "arena", models=[model])[1]
     grown = re.findall(r"Extended allocation by (\d+) bytes", log)
     return sum(map(int, grown)) if grown else None
 
@@ -314,6 +324,7 @@ def machine_facts() -> dict[str, Any]:
 
 ACTIONS = {
     "measure": measure,
+    "blocks": time_blocks,
     "load": load,
     "arena": watch_arena,
     "reference": reference,
@@ -323,6 +334,8 @@ ACTIONS = {
 
 def main() -> None:
     """Answers one request."""
+    # Whoever ends this process ends the ones that it has started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     request = json.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
     try:
         answer = ACTIONS[request.get("action", "measure")](request)

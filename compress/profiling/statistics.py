@@ -1,8 +1,8 @@
 """Figures from times: percentiles, and a ratio of two models with an interval.
 
 The ratio is the median over rounds of (least time of a block of one model) / (least time of the other's block in the
-same round): of the estimators tried, the one that repeats best from process to process, on a quiet machine and on a
-busy one.
+same round), the rounds being spread over fresh processes: of the estimators tried, the one that repeats best, on a
+quiet machine and on a busy one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 Verdict = Literal["faster", "slower", "fewer instructions", "more instructions", "no difference measured", "a bound"]
 
-# With five pairs or fewer not even the range of all ratios holds the median in 95 of 100 cases: 1 - 2^(1 - n).
-FEWEST_PAIRS = 6
+# With five independent ones or fewer not even their range holds the median in 95 of 100 cases: 1 - 2^(1 - n).
+FEWEST = 6
 _RESAMPLES = 4000
 # Counts of the same file in two processes agree within this share (benchmarks/profiling/repeatability.json).
 COUNT_NOISE = 0.001
@@ -40,34 +40,43 @@ class Ratio:
     verdict: Verdict
 
 
-def paired_ratio(minima: np.ndarray, other_minima: np.ndarray, seed: int = 0) -> Ratio:
+def paired_ratio(minima: np.ndarray, other_minima: np.ndarray, processes: int | None = None, seed: int = 0) -> Ratio:
     """Compares two models by the least times of blocks that were taken in turn.
 
-    median(minima_b / other_minima_b), with a bootstrap percentile interval over the rounds b.
+    median(minima_b / other_minima_b) over the rounds b, with a bootstrap percentile interval. Rounds of one process
+    share what that process was dealt, so whole processes are drawn.
 
     Args:
         minima: [blocks], any unit, > 0.
         other_minima: [blocks] of the model compared to, same rounds.
+        processes: that the rounds were spread over, as `numpy.array_split` does; None: they do not depend on each
+            other.
         seed: of the resampling.
 
     Returns:
-        Ratio and interval. Of fewer than `FEWEST_PAIRS` rounds no difference is ever concluded; the interval then
-        is the range of the ratios.
+        Ratio and interval. Of fewer than `FEWEST` processes no difference is ever concluded; the interval then is the
+        range of the ratios.
 
     Raises:
         ValueError: if the shapes differ or are empty.
 
     Source:
-        B. Efron, Bootstrap methods: another look at the jackknife, 1979.
+        B. Efron, Bootstrap methods: another look at the jackknife, 1979; of clusters: A. C. Davison and D. V. Hinkley,
+        Bootstrap methods and their application, 1997, §3.8.
     """
     if minima.shape != other_minima.shape or minima.ndim != 1 or minima.size == 0:
         raise ValueError(f"paired block minima of shapes {minima.shape} and {other_minima.shape}")
     ratios = minima / other_minima
-    if ratios.size < FEWEST_PAIRS:
+    drawn = np.array_split(ratios, processes or ratios.size)
+    if len(drawn) < FEWEST:
         low, high = float(ratios.min()), float(ratios.max())
         return Ratio(float(np.median(ratios)), low, high, "no difference measured")
-    chosen = np.random.default_rng(seed).integers(0, ratios.size, (_RESAMPLES, ratios.size))
-    low, high = (float(end) for end in np.percentile(np.median(ratios[chosen], axis=1), [2.5, 97.5]))
+    padded = np.full((len(drawn), len(drawn[0])), np.nan)
+    for row, of_one in zip(padded, drawn, strict=True):
+        row[: of_one.size] = of_one
+    chosen = np.random.default_rng(seed).integers(0, len(drawn), (_RESAMPLES, len(drawn)))
+    medians = np.nanmedian(padded[chosen].reshape(_RESAMPLES, -1), axis=1)
+    low, high = (float(end) for end in np.percentile(medians, [2.5, 97.5]))
     return Ratio(float(np.median(ratios)), low, high, verdict(low, high))
 
 

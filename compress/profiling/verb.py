@@ -89,6 +89,7 @@ def _report(
         threads=settings.threads,
         batch_size=settings.batch_size,
         input_shapes=measured.input_shapes,
+        processes=measured.processes,
         warmup=measured.warmup,
         blocks=len(measured.blocks),
         runs=len(measured.blocks[0]),

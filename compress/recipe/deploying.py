@@ -78,6 +78,9 @@ class ProfileSettings(Settings):
     threads: Positive = Field(1, description="of ONNX Runtime, within an operator")
     blocks: Positive = Field(20, description="alternating blocks of runs; each gives one paired ratio")
     runs: Positive = Field(10, description="runs a block")
-    warmup: Annotated[int, Field(ge=0)] = Field(10, description="runs before the first block")
+    processes: Positive = Field(
+        10, description="fresh processes that the blocks are spread over; of fewer than 6 nothing is concluded"
+    )
+    warmup: Annotated[int, Field(ge=0)] = Field(10, description="runs before a process's first block")
     batch_size: Positive = Field(1, description="images a run")
     details: bool = Field(True, description="operators, load time and memory besides latency")

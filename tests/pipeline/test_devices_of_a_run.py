@@ -26,6 +26,7 @@ class Counter(Device):
                 unit="instructions",
                 kind="counted",
                 blocks=((1000.0 / 2**place,),),
+                processes=1,
                 warmup=1,
                 operators=(OperatorRow("a", "Conv", 1000.0 / 2**place, 1.0),),
                 load_ms=None,

@@ -50,9 +50,15 @@ def test_it_runs_with_an_empty_environment_wherever_it_is_put(model, tmp_path):
     moved = tmp_path / "else where"
     shutil.move(made.folder, moved)
     shutil.rmtree(model.parent)
+    home = tmp_path / "home"
+    home.mkdir()
     result = subprocess.run(
-        [moved / "run.sh", "1", "3", "2"], env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True
+        [moved / "run.sh", "1", "3", "2"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
+        capture_output=True,
+        check=True,
     )
+    assert not list(home.iterdir())
     answer = json.loads(result.stdout)
     assert np.array(answer["models"][0]["blocks"]).shape == (3, 2)
     np.testing.assert_allclose(outputs(moved, "outputs.bin"), outputs(moved, "expected.bin"), atol=1e-6)

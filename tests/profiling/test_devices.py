@@ -40,6 +40,7 @@ class Board(Device):
                 unit=self.unit,
                 kind=self.kind,
                 blocks=tuple((self.cost * (position + 1), 900.0) for _ in range(8)),
+                processes=8,
                 warmup=1,
                 operators=(),
                 load_ms=None,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compress.profiling.statistics import FEWEST_PAIRS, paired_ratio, percentiles, verdict
+from compress.profiling.statistics import FEWEST, paired_ratio, percentiles, verdict
 
 
 def test_drift_of_the_machine_cancels():
@@ -48,9 +48,24 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 180 <= inside <= 200
 
 
-@pytest.mark.parametrize("pairs", range(1, FEWEST_PAIRS))
-def test_few_blocks_conclude_nothing(pairs):
-    assert paired_ratio(np.full(pairs, 1.0), np.full(pairs, 9.0)).verdict == "no difference measured"
+@pytest.mark.parametrize("few", range(1, FEWEST))
+def test_few_blocks_conclude_nothing(few):
+    assert paired_ratio(np.full(few, 1.0), np.full(few, 9.0)).verdict == "no difference measured"
+    assert paired_ratio(np.full(20, 1.0), np.full(20, 9.0), few).verdict == "no difference measured"
+    assert paired_ratio(np.full(20, 1.0), np.full(20, 9.0), FEWEST).verdict == "faster"
+
+
+def test_what_a_process_was_dealt_is_no_difference():
+    """Ten processes of ten rounds, each of which favours one of two equal models by about 1 %."""
+    generator = np.random.default_rng(0)
+    wrong = {None: 0, 10: 0}
+    for _ in range(100):
+        dealt = np.repeat(generator.lognormal(0, 0.01, 10), 10) * generator.lognormal(0, 0.001, 100)
+        for processes in wrong:
+            found = paired_ratio(100 * dealt, np.full(100, 100.0), processes)
+            wrong[processes] += found.verdict != "no difference measured"
+    assert wrong[10] <= 12
+    assert wrong[None] >= 30
 
 
 @pytest.mark.parametrize("shapes", [((3,), (4,)), ((0,), (0,)), ((2, 2), (2, 2))])

@@ -2,6 +2,7 @@ import ast
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.errors import CompressError, MachineError, ModelFileError
 from compress.profiling import Device, Measurement, ProfileReport, profile
 from compress.profiling.device import devices
-from compress.profiling.python_runner import RUNNER, measurements, runner_request
+from compress.profiling.python_runner import RUNNER, measurements, runner_request, spread
 from compress.profiling.resolve import resolve
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
 
 QUICK = ProfileSettings(blocks=6, runs=2, warmup=0)
+EMPTY = '{"machine": {}, "runtime": "r", "processes": 1, "warmup": 1, "models": []}'
 
 
 def save(path: Path, width=8, shape=("N", 3, 8, 8), op_type="Relu", ir_version=10, elem_type=TensorProto.FLOAT) -> Path:
@@ -190,11 +192,11 @@ def test_an_answer_that_is_none_is_a_device_error(output):
 
 def test_an_answer_for_too_few_models_is_a_device_error():
     with pytest.raises(MachineError, match="0 models measured"):
-        measurements('{"machine": {}, "runtime": "r", "warmup": 1, "models": []}', [Path("a.onnx")], "d")
+        measurements(EMPTY, [Path("a.onnx")], "d")
 
 
 def test_noise_before_the_answer_is_ignored(tmp_path):
-    assert measurements('hello\n{"machine": {}, "runtime": "r", "warmup": 1, "models": []}\n', [], "d") == []
+    assert measurements(f"hello\n{EMPTY}\n", [], "d") == []
 
 
 def test_the_runner_imports_nothing_of_the_product():
@@ -227,16 +229,48 @@ def test_operator_times_by_hand():
     assert rows_of([], 2) == []
 
 
-def test_the_runner_works_alone_in_a_folder(tmp_path):
+def test_the_runner_works_alone_in_a_folder_and_leaves_nothing_behind(tmp_path):
     (tmp_path / "runner.py").write_bytes(RUNNER.read_bytes())
     model = save(tmp_path / "m.onnx")
     request = runner_request([model.name], QUICK.model_copy(update={"blocks": 1}), loads=0)
-    command = [sys.executable, "runner.py", json.dumps(request)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-B", "runner.py", json.dumps(request)]
+    home = tmp_path / "home"
+    home.mkdir()
+    # Nothing else in the environment: the runtime keeps its log to itself where it believes to be in a CI.
+    result = subprocess.run(command, cwd=tmp_path, env={"HOME": str(home)}, capture_output=True, text=True, check=True)
+    assert not list(home.iterdir())
     (measured,) = measurements(result.stdout, [model], "d")
+    assert measured.processes == 1
     assert measured.load_ms is None
     assert measured.peak_rss_bytes is None
     assert [len(block) for block in measured.blocks] == [QUICK.runs]
+
+
+@pytest.mark.parametrize(("blocks", "processes", "expected"), [(7, 3, [3, 2, 2]), (4, 9, [1, 1, 1, 1]), (5, 1, [5])])
+def test_blocks_are_spread_over_processes(blocks, processes, expected):
+    assert spread(ProfileSettings(blocks=blocks, processes=processes)) == expected
+
+
+def test_every_process_measures_its_blocks(tmp_path):
+    models = [save(tmp_path / "a.onnx"), save(tmp_path / "b.onnx", width=64, shape=(1, 3, 99, 99))]
+    one, two = profile(models, QUICK.model_copy(update={"blocks": 7, "processes": 3, "details": False}))
+    assert one.processes == two.processes == 3
+    assert len(one.block_minima) == len(two.block_minima) == 7
+    assert two.ratio.verdict == "no difference measured"  # of three processes nothing is concluded
+    # It has a thousand times as much to do: the blocks of one are not those of the other.
+    assert np.median(two.block_minima) > np.median(one.block_minima)
+
+
+def test_who_ends_the_runner_ends_what_it_started(tmp_path):
+    model = save(tmp_path / "m.onnx", shape=(1, 3, 256, 256), width=64)
+    request = runner_request([str(model)], ProfileSettings(blocks=1000, runs=1000, processes=1, details=False))
+    with subprocess.Popen([sys.executable, str(RUNNER), json.dumps(request)]) as runner:
+        children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children")
+        while not (started := children.read_text().split()):
+            time.sleep(0.05)
+        runner.terminate()
+        assert runner.wait(30) == 143
+    assert not Path(f"/proc/{started[0]}").exists()
 
 
 class Recorded(Device):
@@ -255,6 +289,7 @@ class Recorded(Device):
             "arena_bytes": None,
             "unit": "us",
             "kind": "measured",
+            "processes": 8,
             "warmup": 1,
             "machine": {},
             "runtime": "r 1",

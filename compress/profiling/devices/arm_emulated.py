@@ -24,8 +24,9 @@ from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
 
 # The first runs allocate more than the later ones; where a buffer comes to lie moves a small model's count by 0.1 %.
-_WARMUP = 2
-_RUNS = 5
+# From the seventh on they were all alike.
+_WARMUP = 6
+_RUNS = 3
 _PROFILED = 2
 _NOTE = "instructions were counted under emulation: caches and issue rates are not in them, so they are no time"
 
@@ -111,6 +112,7 @@ class ArmEmulated(Device):
             unit="instructions",
             kind="counted",
             blocks=((instructions,),),
+            processes=1,
             warmup=_WARMUP,
             operators=rows,
             load_ms=None,

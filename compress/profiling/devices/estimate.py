@@ -117,6 +117,7 @@ class Estimate(Device):
             unit="us",
             kind="estimated",
             blocks=((whole,),),
+            processes=1,
             warmup=0,
             operators=tuple(sorted(rows, key=lambda row: (-row.cost, row.node))),
             load_ms=None,
