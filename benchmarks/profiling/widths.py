@@ -1,4 +1,4 @@
-"""Latency of two networks in 31 widths each, cut without and with the target in mind.
+"""Latency of networks in 31 widths each, cut without and with the target in mind.
 
     XDG_CACHE_HOME=calibration compress devices calibrate host
     XDG_CACHE_HOME=calibration python benchmarks/profiling/widths.py --output benchmarks/profiling/widths.json
@@ -17,6 +17,7 @@ import copy
 import itertools
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,21 @@ import torch
 from compress.architectures import networks
 from compress.artifact import write_json
 from compress.compact import apply_plan
+from compress.errors import NetworkError
 from compress.export import export
 from compress.pipeline.machine import machine_facts
 from compress.profiling import profile
+from compress.profiling.compare import ratio_of
 from compress.profiling.profile_report import ProfileReport
-from compress.profiling.statistics import paired_ratio
 from compress.prune import prune
 from compress.recipe import ExportSettings, ProfileSettings, PruneSettings
 from compress.targets.table import read_table
 
-NETWORKS = {"resnet20": (3, 32, 32), "mobilenetv2": (3, 32, 32)}
+NETWORKS = {"resnet20": (3, 32, 32), "resnet18": (3, 32, 32), "mobilenetv2": (3, 32, 32)}
 STEPS = 36
 NOISE = 0.01
+# Yields are told of the networks that keep at least so much of the multiply-accumulates.
+SHARES = (0.75, 0.5, 0.25)
 
 
 def cut(network: torch.nn.Module, shape: tuple[int, ...], share: float, round_to: Any, path: Path) -> dict[str, Any]:
@@ -59,13 +63,16 @@ def series(rows: list[dict[str, Any]], reports: list[ProfileReport], whole: dict
     order = sorted(range(len(rows)), key=lambda index: -rows[index]["macs"])
     slower = []
     for wide, narrow in itertools.pairwise(order):
-        pair = paired_ratio(np.array(reports[narrow].block_minima), np.array(reports[wide].block_minima))
+        pair = ratio_of(reports[narrow], reports[wide])
         if rows[narrow]["macs"] < rows[wide]["macs"] and pair.low > 1 + NOISE:
             slower.append({"gone": [rows[wide]["gone"], rows[narrow]["gone"]], "slower_by": round(pair.ratio - 1, 4)})
-    large = [row["yield"] for row in rows if row["macs"] >= whole["macs"] / 4]
+    large = {share: [row["yield"] for row in rows if row["macs"] >= share * whole["macs"]] for share in SHARES}
     return {
         "inversions": slower,
-        "yield_of_those_with_a_quarter_of_the_macs_or_more": [min(large), round(float(np.median(large)), 3)],
+        "yields": [
+            {"of_macs_at_least": share, "least": min(yields), "median": round(float(np.median(yields)), 3)}
+            for share, yields in large.items()
+        ],
         "networks": rows,
     }
 
@@ -77,16 +84,24 @@ def measured(name: str, folder: Path, blocks: int) -> dict[str, Any]:
     export(network, shape, folder / "whole.onnx", ExportSettings(dynamic_batch=False))
     whole = cut(network, shape, 0.0, 1, folder / "same.onnx")
     plans = [(way, step) for way in (1, "auto") for step in range(1, 32)]
-    paths = [folder / f"{way}-{step}.onnx" for way, step in plans]
-    rows = [cut(network, shape, step / STEPS, way, path) for (way, step), path in zip(plans, paths, strict=True)]
+    found = {}
+    for way, step in plans:
+        path = folder / f"{way}-{step}.onnx"
+        # Where only a few widths pay, not every share can go.
+        with suppress(NetworkError):
+            found[way, step] = (path, cut(network, shape, step / STEPS, way, path))
     settings = ProfileSettings(blocks=blocks, runs=5, warmup=3, details=False)
-    reports = profile([folder / "whole.onnx", *paths], settings)[1:]
-    half = len(rows) // 2
+    reports = profile([folder / "whole.onnx", *(path for path, _ in found.values())], settings)[1:]
+    measured_ones = [(way, row, report) for ((way, _), (_, row)), report in zip(found.items(), reports, strict=True)]
     return {
         "network": name,
         "whole": whole,
-        "plain": series(rows[:half], reports[:half], whole),
-        "target_aware": series(rows[half:], reports[half:], whole),
+        **{
+            title: series(
+                [row for w, row, _ in measured_ones if w == way], [r for w, _, r in measured_ones if w == way], whole
+            )
+            for way, title in ((1, "plain"), ("auto", "target_aware"))
+        },
     }
 
 
@@ -94,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--blocks", type=int, default=20)
-    parser.add_argument("--network", choices=NETWORKS, action="append", help="default: both")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="default: all")
     arguments = parser.parse_args()
     table = read_table("host")
     if table is None:
@@ -105,7 +120,7 @@ def main() -> None:
             found.append(measured(name, Path(folder), arguments.blocks))
         for way in ("plain", "target_aware"):
             one = found[-1][way]
-            print(name, way, len(one["inversions"]), one["yield_of_those_with_a_quarter_of_the_macs_or_more"])
+            print(name, way, len(one["inversions"]), one["yields"])
     write_json(
         arguments.output,
         {

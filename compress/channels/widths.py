@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from compress.channels.graph import Node, Shape
+import numpy as np
+
+from compress.channels.graph import Array, Node, Shape
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
@@ -56,6 +58,21 @@ class WidthPolicy(Protocol):
         """
         ...
 
+    def paying(self, site: Site, total: int) -> Array:
+        """Returns whether it pays to prune to 1, 2 … `total` channels.
+
+        It does where no number a little larger costs hardly more: channels that come for nothing are worth having.
+        `total` itself always pays.
+
+        Args:
+            site: where.
+            total: how many channels there are.
+
+        Returns:
+            Shape: (total,), booleans.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Multiple:
@@ -67,6 +84,10 @@ class Multiple:
         """See `WidthPolicy.kept`."""
         return min(-(-living // self.step) * self.step, total) if site.role == "out" else living
 
+    def paying(self, site: Site, total: int) -> Array:
+        """See `WidthPolicy.paying`."""
+        return multiples(self.step if site.role == "out" else 1, total)
+
 
 @dataclass(frozen=True)
 class Everything:
@@ -76,8 +97,19 @@ class Everything:
         """See `WidthPolicy.kept`."""
         return total
 
+    def paying(self, site: Site, total: int) -> Array:
+        """See `WidthPolicy.paying`."""
+        return multiples(total, total)
+
 
 MINIMAL = Multiple()
+
+
+def multiples(step: int, total: int) -> Array:
+    """Returns which of 1 … `total` are multiples of `step`, or `total`; booleans."""
+    widths = np.arange(1, total + 1)
+    found: Array = (widths % step == 0) | (widths == total)
+    return found
 
 
 def sites(trace: Trace) -> Iterator[Site]:

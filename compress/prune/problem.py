@@ -16,7 +16,7 @@ from compress.channels.cost import CostModel
 from compress.channels.graph import Array
 from compress.channels.groups import ChannelGroup, Groups, Member
 from compress.channels.trace import trace
-from compress.channels.widths import MINIMAL, Site, WidthPolicy, sites
+from compress.channels.widths import MINIMAL, Site, WidthPolicy, multiples, sites
 from compress.errors import DataError, NetworkError, suggestion
 from compress.prune.parametrized import bake
 from compress.torch_graph import trace_network
@@ -54,7 +54,7 @@ class Stratum:
         group: index of the group.
         units: numbers over all groups in turn, ascending.
         prunable: whether they may go; if not, all stay.
-        suited: how many of them may stay, ascending: numbers than which the target computes none wider faster, and all.
+        suited: how many of them may stay, ascending: numbers to which it pays to prune on the target, and all.
     """
 
     group: int
@@ -191,8 +191,8 @@ class PruningProblem:
             if np.array_equal(np.sort(member.unit), np.sort(units))
         }
         places = [site for site in self._sites if (site.weight, site.axis) in axes]
-        counts = range(1, units.size + 1)
-        return np.array([n for n in counts if all(self.widths.kept(site, n, units.size) == n for site in places)])
+        pays = [self.widths.paying(site, units.size) for site in places]
+        return 1 + np.flatnonzero(np.logical_and.reduce(pays or [multiples(1, units.size)]))
 
     @cached_property
     def _sites(self) -> list[Site]:

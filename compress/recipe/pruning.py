@@ -37,8 +37,8 @@ class PruneSettings(Settings):
     minimum_channels: Positive = Field(1, description="kept in each group, whatever the scores say")
     round_to: Literal["auto"] | Positive = Field(
         1,
-        description="kept channels are rounded to the nearest multiple of this; auto: to widths than which no wider "
-        "one is faster on `target`",
+        description="kept channels are rounded to the nearest multiple of this; auto: to widths than which a little "
+        "wider ones take more time on `target`",
     )
     target: str | None = Field(
         None,

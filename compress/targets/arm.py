@@ -6,15 +6,19 @@ all in counted instructions of a Cortex-A53.
 """
 
 from compress.targets import targets
-from compress.targets.known_steps import KnownSteps, Step
+from compress.targets.known_steps import Block, KnownSteps, Step
 
 targets.register("arm")(
     KnownSteps(
         ("aarch64", "arm64", "armv8l", "armv7l"),
         (
-            Step(8, growth=3.0, kinds=("depthwise",), role="out", element="int8"),
-            Step(8, growth=1.1, kinds=("pointwise",), role="in", element="int8"),
-            Step(8, growth=1.1, kinds=("pointwise",), role="out", element="int8"),
+            Step(8, kinds=("depthwise",), role="out", element="int8", growth=3.0),
+            Step(8, kinds=("pointwise",), role="in", element="int8", growth=1.1),
+            Step(8, kinds=("pointwise",), role="out", element="int8", growth=1.1),
+        ),
+        (
+            Block(4, kinds=("dense", "pointwise"), role="out", element="float32"),
+            Block(8, kinds=("pointwise", "depthwise"), role="out", element="int8"),
         ),
     )
 )

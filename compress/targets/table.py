@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from compress.artifact import read_json, user_cache, write_json
-from compress.channels.widths import Site
+from compress.channels.graph import Array
+from compress.channels.widths import Site, multiples
 from compress.recipe import Settings, validate
 from compress.targets.known_steps import kind
 
@@ -19,6 +21,8 @@ from compress.targets.known_steps import kind
 _WORTH = 1.02
 # Beyond its last width a table goes on with its last channels, as runtimes block channels by powers of two.
 PERIOD = 16
+# Channels that cost less than this share of what a channel costs on average come for nothing.
+_FREE = 0.5
 Cost = Annotated[float, Field(gt=0)]
 
 
@@ -45,7 +49,7 @@ class WidthTable(Settings):
 
     def kept(self, site: Site, living: int, total: int) -> int:
         """Returns the smallest width that is cheaper than `living` and than which no wider one is cheaper."""
-        name = row(kind(site), site.role, site.element) if site.node.operator == "Conv" else ""
+        name = _row_of(site)
         if name not in self.costs:
             return living
         good = [width for width in range(living, total + 1) if self._suits(name, width)]
@@ -53,6 +57,19 @@ class WidthTable(Settings):
             return living
         own = self._cost(name, living)
         return next((width for width in good if self._cost(name, width) * _WORTH < own), living)
+
+    def paying(self, site: Site, total: int) -> Array:
+        """See `WidthPolicy.paying`."""
+        name = _row_of(site)
+        if name not in self.costs:
+            return multiples(1, total)
+        measured = self.costs[name]
+        channel = max(0.0, (measured[-1] - measured[0]) / (len(measured) - 1))
+        costs = np.array([self._cost(name, width) for width in range(1, total + 1)])
+        pays = np.ones(total, dtype=bool)
+        for more in range(1, min(PERIOD, total - 1) + 1):
+            pays[:-more] &= costs[more:] * _WORTH > costs[:-more] + _FREE * channel * more
+        return pays
 
     def good_widths(self, name: str) -> list[int]:
         """Returns the measured widths of a row than which no wider one is cheaper."""
@@ -65,10 +82,21 @@ class WidthTable(Settings):
 
     def _cost(self, name: str, width: int) -> float:
         place = self._place(name, width)
-        return self.costs[name][place - 1] * width / place
+        fixed = self._fixed[name]
+        return fixed + (self.costs[name][place - 1] - fixed) * width / place
 
     def _suits(self, name: str, width: int) -> bool:
         return self._good[name][self._place(name, width) - 1]
+
+    @cached_property
+    def _fixed(self) -> dict[str, float]:
+        """For each row what no channel costs: what the last period leaves when it is drawn out to no channels."""
+        found = {}
+        for name, costs in self.costs.items():
+            period = min(PERIOD, len(costs) - 1)
+            channel = (costs[-1] - costs[-1 - period]) / period
+            found[name] = float(np.clip(costs[-1] - channel * len(costs), 0, min(costs)))
+        return found
 
     @cached_property
     def _good(self) -> dict[str, list[bool]]:
@@ -81,6 +109,11 @@ class WidthTable(Settings):
                 least = min(least, cost)
             found[name] = good[::-1]
         return found
+
+
+def _row_of(site: Site) -> str:
+    """Returns the name of the row of a site's costs; empty if it is no convolution."""
+    return row(kind(site), site.role, site.element) if site.node.operator == "Conv" else ""
 
 
 def row(convolution: str, role: str, element: str) -> str:

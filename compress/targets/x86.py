@@ -7,16 +7,17 @@ The growths are where chains of convolutions with 4 … 48 channels between them
 """
 
 from compress.targets import targets
-from compress.targets.known_steps import KnownSteps, Step
+from compress.targets.known_steps import Block, KnownSteps, Step
 
 targets.register("x86")(
     KnownSteps(
         ("x86_64", "amd64", "i686", "x86"),
         (
-            Step(4, growth=1.9, kinds=("depthwise",), role="out", element="float32"),
-            Step(4, growth=1.15, kinds=("dense", "pointwise"), role="in", element="float32"),
-            Step(16, growth=3.0, kinds=("depthwise",), role="out", element="float32", below=16),
-            Step(16, growth=3.0, kinds=("pointwise",), role="in", element="float32", below=16),
+            Step(4, kinds=("depthwise",), role="out", element="float32", growth=1.9),
+            Step(4, kinds=("dense", "pointwise"), role="in", element="float32", growth=1.15),
+            Step(16, kinds=("depthwise",), role="out", element="float32", growth=3.0, below=16),
+            Step(16, kinds=("pointwise",), role="in", element="float32", growth=3.0, below=16),
         ),
+        (Block(16, kinds=("dense", "pointwise", "depthwise"), role="out", element="float32"),),
     )
 )

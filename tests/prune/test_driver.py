@@ -149,3 +149,16 @@ def test_methods_lists_every_kind():
     assert [knob.name for knob in info.knobs] == ["grouping", "epsilon", "linear"]
     assert info.knobs[0].default == "feature"
     assert "2.19" in info.source
+
+
+@pytest.mark.parametrize(("target", "block"), [("x86", 16), ("arm", 4)])
+def test_widths_suit_the_target(target, block):
+    network = nn.Sequential(
+        nn.Conv2d(3, 48, 3, padding=1), nn.ReLU(), nn.Conv2d(48, 40, 1), nn.ReLU(), nn.Flatten(), nn.Linear(40 * 16, 30)
+    )
+    settings = PruneSettings(method="filter-l1", ratio=0.35, of="channels", round_to="auto", target=target)
+    kept = [group["kept"] for group in prune(network, (3, 4, 4), settings, None, seed=0).groups]
+    assert len(kept) == 2
+    assert all(width % block == 0 for width in kept)
+    plain = settings.model_copy(update={"round_to": 1, "target": None})
+    assert [group["kept"] for group in prune(network, (3, 4, 4), plain, None, seed=0).groups] == [31, 26]

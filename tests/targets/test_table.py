@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from compress.channels.graph import Node
-from compress.channels.widths import Site
+from compress.channels.widths import Everything, Multiple, Site
 from compress.errors import CompressError
+from compress.targets import targets
 from compress.targets.choose import target_named
+from compress.targets.known_steps import KnownSteps
 from compress.targets.table import WidthTable, read_table, row, table_file, write_table
 
 # Multiples of 4 cost what one channel fewer would; all others cost a half more.
@@ -47,6 +50,12 @@ def test_unsigned_numbers_are_like_signed_ones():
 def test_beyond_the_table_its_last_channels_repeat():
     # 39 would cost a half more than 40 for each channel.
     assert [table(CLIFFS).kept(site(), living, 1000) for living in (39, 40, 327)] == [40, 40, 328]
+
+
+def test_beyond_the_table_what_no_channel_costs_is_counted_once():
+    found = table([100.0 + cost for cost in CLIFFS])
+    assert found._cost("dense in float32", 64) == pytest.approx(164)
+    assert found._cost("dense in float32", 63) == pytest.approx(100 + 63 * 1.5)
 
 
 def test_less_than_the_noise_is_no_reason():
@@ -106,3 +115,41 @@ def test_a_damaged_table_is_refused(tmp_path, monkeypatch, change):
     path.write_text(json.dumps(table(CLIFFS, device="pi").model_dump() | change))
     with pytest.raises(CompressError, match=table_file("pi").name):
         target_named("pi")
+
+
+def paying(policy, place, total) -> list[int]:
+    return (1 + np.flatnonzero(policy.paying(place, total))).tolist()
+
+
+def test_pruning_stops_where_a_few_channels_more_come_for_nothing():
+    # 5 channels cost 7.5, 8 cost 8: three channels for half of what one costs on average. 2 cost 3, 4 cost 4.
+    assert paying(table(CLIFFS), site(), 32) == [1, 2, 4, 8, 12, 16, 20, 24, 28, 32]
+    assert paying(table(CLIFFS), site(), 14) == [1, 2, 4, 8, 12, 13, 14]
+    assert paying(table(CLIFFS), site("out"), 5) == [1, 2, 3, 4, 5]
+
+
+def test_pruning_takes_any_width_where_each_channel_costs():
+    assert paying(table([100.0 + width for width in range(1, 33)]), site(), 40) == list(range(1, 41))
+
+
+def test_known_blocks_are_pruned_to():
+    assert paying(targets.get("x86"), site("out"), 40) == [16, 32, 40]
+    assert paying(targets.get("x86"), site("in"), 5) == [1, 2, 3, 4, 5]
+    assert paying(targets.get("arm"), site("out"), 10) == [4, 8, 10]
+    assert paying(targets.get("arm"), site("out", kernel=1, element="int8"), 20) == [8, 16, 20]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [*map(targets.get, targets), table(CLIFFS), Multiple(6), Everything()],
+    ids=lambda policy: type(policy).__name__,
+)
+@pytest.mark.parametrize("place", [site(), site("out"), site("out", groups=8), site("in", kernel=1, element="int8")])
+@pytest.mark.parametrize("total", [1, 7, 16, 100])
+def test_all_channels_always_pay_and_what_pays_is_kept(policy, place, total):
+    pays = policy.paying(place, total)
+    assert pays.shape == (total,)
+    assert pays[-1]
+    # A rewrite leaves what was pruned to alone: dead channels stay only where that is cheaper.
+    if not isinstance(policy, KnownSteps):
+        assert all(policy.kept(place, width, total) == width for width in 1 + np.flatnonzero(pays))
