@@ -64,6 +64,10 @@ class DenseNet(nn.Module):
                 channels += growth
         self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
         self.linear = nn.Linear(channels, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)

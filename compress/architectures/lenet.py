@@ -35,6 +35,10 @@ class LeNet300100(nn.Module):
         self.fc1 = nn.Linear(in_channels * math.prod(image_size), hidden[0])
         self.fc2 = nn.Linear(hidden[0], hidden[1])
         self.fc3 = nn.Linear(hidden[1], classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for layer in (self.fc1, self.fc2, self.fc3):
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -71,6 +75,10 @@ class LeNet5Caffe(nn.Module):
         self.conv2 = nn.Conv2d(channels[0], channels[1], 5)
         self.fc1 = nn.Linear(channels[1] * pixels, hidden)
         self.fc2 = nn.Linear(hidden, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
             # Caffe's "xavier" filler: uniform with variance 1 / fan-in.
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")

@@ -66,6 +66,10 @@ class MobileNetV2(nn.Module):
         last = _rounded(_LAST * max(1.0, multiplier))
         self.features = nn.Sequential(*layers, *_convolution(channels, last, 1, 1))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, classes))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -61,6 +61,10 @@ class PlantingCNN(nn.Module):
         )
         self.fc1 = nn.Linear(channels[-1] * height * width, hidden)
         self.fc2 = nn.Linear(hidden, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)

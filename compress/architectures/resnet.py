@@ -83,6 +83,10 @@ class ResNet(nn.Module):
         )
         self.blocks = nn.Sequential(*layers)
         self.linear = nn.Linear(channels, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -105,6 +105,10 @@ class CifarResNet(nn.Module):
         self.layer2 = _stage(blocks, width, 2 * width, 2, option)
         self.layer3 = _stage(blocks, 2 * width, 4 * width, 2, option)
         self.linear = nn.Linear(4 * width, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)

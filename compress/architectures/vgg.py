@@ -57,6 +57,10 @@ class CifarVGG(nn.Module):
             classifier += [nn.Linear(channels, units), nn.BatchNorm1d(units), nn.ReLU()]
             channels = units
         self.classifier = nn.Sequential(*classifier, nn.Linear(channels, classes))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -94,6 +94,10 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, tokens, width))
         self.blocks = nn.Sequential(*(Block(width, heads, 4 * width) for _ in range(depth)))
         self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws what starts otherwise than the layers would draw it by themselves."""
         for parameter in (self.token, self.positions):
             nn.init.trunc_normal_(parameter, std=0.02)
 

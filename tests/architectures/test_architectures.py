@@ -1,5 +1,6 @@
 """Every registered network, and the building of one from its specification."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from torch import nn
 
 from compress.architectures import NetworkSpec, build_network, networks
 from compress.architectures.resnet_cifar import CifarResNet, PaddedShortcut
+from compress.channels.plan import Plan
 from compress.errors import CompressError, NetworkError
+from compress.prune.treatments import Survivors
+from compress.prune.treatments.from_scratch import FromScratch
 
 INPUT_SHAPES = {"lenet-300-100": (1, 28, 28), "lenet-5-caffe": (1, 28, 28), "alexnet": (3, 64, 64)}
 
@@ -233,3 +237,20 @@ def test_no_forward_depends_on_the_number_of_channels():
         setattr(block.bn1, name, nn.Parameter(value) if name in ("weight", "bias") else value)
     block.conv2.weight = nn.Parameter(block.conv2.weight[:, :5])
     assert model.eval()(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("network", networks.names())
+def test_a_network_that_starts_from_scratch_starts_as_a_new_one(network):
+    torch.manual_seed(0)
+    new = build_network(spec_of(network))
+    again = copy.deepcopy(new)
+    with torch.no_grad():
+        for parameter in again.parameters():
+            parameter.fill_(7.0)
+    FromScratch().prepare(Survivors(again, Plan(), None, 1))
+    for (name, before), after in zip(new.named_parameters(), again.parameters(), strict=True):
+        if before.numel() >= 200 and before.std() > 0:
+            assert after.std().item() == pytest.approx(before.std().item(), rel=0.25), name
+            assert not torch.equal(before, after)
+        elif before.std() == 0:
+            torch.testing.assert_close(before, after, msg=name)
