@@ -30,7 +30,8 @@ from compress.prune import (
 )
 from compress.prune.regularizers.weight_sharing import share_weights
 from compress.prune.schedules import schedules
-from compress.recipe import Recipe, TrainSettings
+from compress.quantize.format import formats
+from compress.recipe import PruneSettings, QuantizeSettings, Recipe, TrainSettings
 from compress.train.checkpoint import load_checkpoint, save_checkpoint
 from compress.train.evaluate import accuracy
 from compress.train.hooks import Hook, Masks
@@ -128,7 +129,7 @@ def prune_channels(context: RunContext, _: Sequence[StageRecord]) -> dict[str, A
         Procedure(
             loaded.model,
             loaded.spec.input_shape,
-            recipe.prune,
+            as_stored(recipe.prune, recipe.quantize),
             training_samples(context),
             recipe.seed,
             trainer,
@@ -142,6 +143,13 @@ def prune_channels(context: RunContext, _: Sequence[StageRecord]) -> dict[str, A
     if result.weights is not None:
         result.weights.save(held)
     return {**result.summary(), "history": trainer.history}
+
+
+def as_stored(settings: PruneSettings, quantize: QuantizeSettings) -> PruneSettings:
+    """Returns a recipe's [prune] for weights as its format will store them."""
+    if settings.round_to != "auto" or settings.weights is not None:
+        return settings
+    return settings.model_copy(update={"weights": formats.get(quantize.format).CONVOLUTIONS})
 
 
 def trainer_of(context: RunContext, *, folder: Path | None) -> Trainer:

@@ -82,7 +82,9 @@ def _check(context: RunContext) -> Any:
 
 def _prune_settings(context: RunContext) -> Any:
     """Returns what decides the cut: the retraining too, where the schedule or the method trains."""
-    found = _section("data", "prune", data=True, code=True)(context)
+    found = _section("data", data=True, code=True)(context)
+    settings = learning.as_stored(context.recipe.prune, context.recipe.quantize)
+    found |= {"prune": settings.model_dump(mode="json")}
     return {**found, "between": _retrain(context)} if _trains(context) else found
 
 

@@ -62,7 +62,7 @@ def prune_file(
     """
     from compress.channels.plan import Plan
     from compress.compact import compact
-    from compress.pipeline.learning import trainer_of, training_samples
+    from compress.pipeline.learning import as_stored, trainer_of, training_samples
     from compress.prune import Procedure, run_schedule
     from compress.train.checkpoint import load_checkpoint, save_checkpoint
 
@@ -71,6 +71,7 @@ def prune_file(
         raise CompressError("nothing says what to prune", next_step="give --method and --ratio, or --recipe")
     given = context.recipe.prune.model_dump(exclude_unset=True) if context else {}
     chosen = validate({**given, **(settings or {})}, PruneSettings, "options")
+    chosen = as_stored(chosen, context.recipe.quantize) if context else chosen
     require_target(target)
     loaded = load_checkpoint(require_file(source, "checkpoint"))
     result = run_schedule(

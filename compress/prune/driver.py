@@ -146,6 +146,7 @@ def problem_of(
         exclude=settings.exclude,
         couple=settings.couple,
         widths=target_named(settings.target).widths if settings.round_to == "auto" else MINIMAL,
+        element=settings.weights or "float32",
     )
 
 

@@ -80,6 +80,7 @@ class PruningProblem:
         prunable: which units may go. Shape: (units,), booleans.
         weights: names of the weights of convolutions and linear layers, without those of `exclude`.
         widths: which numbers of channels suit the machine that the network is for.
+        element: what convolutions compute with there.
     """
 
     network: nn.Module
@@ -92,6 +93,7 @@ class PruningProblem:
     prunable: Array
     weights: tuple[str, ...]
     widths: WidthPolicy = MINIMAL
+    element: str = "float32"
 
     @classmethod
     def of(
@@ -104,6 +106,7 @@ class PruningProblem:
         exclude: Sequence[str] = (),
         couple: bool = True,
         widths: WidthPolicy = MINIMAL,
+        element: str = "float32",
     ) -> PruningProblem:
         """Finds the groups of a network.
 
@@ -116,6 +119,7 @@ class PruningProblem:
                 the units that it produces and those that it reads, a bias or scale its own alone.
             couple: if false, groups that more than one layer produces stay (those of a residual stream).
             widths: which numbers of channels suit the machine that the network is for.
+            element: what convolutions compute with there.
 
         Raises:
             NetworkError: if the network cannot be traced, a name in `exclude` is unknown, or it has no channels that
@@ -131,7 +135,7 @@ class PruningProblem:
         prunable = _prunable(groups, traced.parameters, exclude, couple)
         weights = _weights(own, traced.parameters, exclude)
         cost = CostModel(groups)
-        return cls(own, input_shape, groups, cost, traced.parameters, samples, seed, prunable, weights, widths)
+        return cls(own, input_shape, groups, cost, traced.parameters, samples, seed, prunable, weights, widths, element)
 
     def seen_on(self, network: nn.Module) -> PruningProblem:
         """Returns this problem for the same network with other weights; those that are computed count as they are."""
@@ -196,7 +200,7 @@ class PruningProblem:
 
     @cached_property
     def _sites(self) -> list[Site]:
-        return list(sites(self.groups.trace))
+        return [dataclasses.replace(site, element=self.element) for site in sites(self.groups.trace)]
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Converted:
 
 class Format(ABC):
     """A format is a frozen dataclass whose fields are its knobs."""
+
+    # What the weights of convolutions are stored as.
+    CONVOLUTIONS: ClassVar[Literal["float32", "int8"]] = "float32"
 
     @abstractmethod
     def convert(self, model: onnx.ModelProto, calibration: Iterable[np.ndarray]) -> Converted:

@@ -45,6 +45,9 @@ class PruneSettings(Settings):
         description="with `auto`: a device that `compress devices calibrate` measured, or `x86`, `arm`; default this "
         "machine",
     )
+    weights: Literal["float32", "int8"] | None = Field(
+        None, description="with `auto`: what convolutions compute with on `target`; default as [quantize] makes them"
+    )
     samples: Positive = Field(128, description="training images for methods that look at data")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own knobs")
     schedule: ScheduleSettings = Field(
@@ -60,8 +63,9 @@ class PruneSettings(Settings):
 
     @model_validator(mode="after")
     def _a_target_serves_auto(self) -> PruneSettings:
-        if self.target is not None and self.round_to != "auto":
-            raise ValueError("target says how auto rounds; set round_to to auto too")
+        for name in ("target", "weights"):
+            if getattr(self, name) is not None and self.round_to != "auto":
+                raise ValueError(f"{name} says how auto rounds; set round_to to auto too")
         return self
 
     @model_validator(mode="after")

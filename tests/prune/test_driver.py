@@ -162,3 +162,18 @@ def test_widths_suit_the_target(target, block):
     assert all(width % block == 0 for width in kept)
     plain = settings.model_copy(update={"round_to": 1, "target": None})
     assert [group["kept"] for group in prune(network, (3, 4, 4), plain, None, seed=0).groups] == [31, 26]
+
+
+def test_widths_suit_what_convolutions_compute_with():
+    """ARM: blocks of 4 in float32; of 8 where weights are int8 and convolutions pointwise or depthwise."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 40, 1), nn.ReLU(), nn.Conv2d(40, 20, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(320, 9)
+    )
+    settings = PruneSettings(method="filter-l1", ratio=0.1, of="channels", round_to="auto", target="arm")
+
+    def kept(weights):
+        chosen = settings.model_copy(update={"weights": weights})
+        return [group["kept"] for group in prune(network, (3, 4, 4), chosen, None, seed=0).groups]
+
+    assert kept("float32") == kept(None) == [36, 16]
+    assert kept("int8") == [32, 18]

@@ -33,6 +33,8 @@ class Int8(Format):
         inference", 2018, equation (1); the scales come from the least and largest value seen (`MinMax`).
     """
 
+    CONVOLUTIONS = "int8"
+
     def convert(self, model: onnx.ModelProto, calibration: Iterable[np.ndarray]) -> Converted:
         """Returns the model with 8-bit weights and activations.
 
