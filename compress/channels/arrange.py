@@ -36,6 +36,9 @@ def arrange(trace: Trace) -> Array | None:
     if all(one.reason != WHOLE_SLICES for one in restored):
         return None
     places = _Places(trace, needed(trace))
+    if not (places.spread & ~places.alive & ~places.fixed).any():
+        # Nothing that is dead could change places.
+        return None
     source, _ = places.best()
     arranged, _ = sliceable(trace.labels, places.alive[source][places.classes])
     return source if arranged.sum() > dead.sum() else None
@@ -114,18 +117,34 @@ class _Places:
     @cached_property
     def blocks(self) -> Array:
         """The block of each class. Shape: (atoms,); numbers of no meaning."""
-        labels = self.labels
-        fixed = [np.array([STAYS]), *(pin.atoms for pin in labels.pins), *(one.atoms for one in labels.slices)]
-        block = np.zeros(labels.atom_count, dtype=np.int64)
-        places = self.classes[np.concatenate(fixed)]
-        block[places] = 1 + places
+        block = np.where(self.fixed, 1 + np.arange(self.labels.atom_count), 0)
         for cells, slices in self.arrays:
             axes = sorted({one.axis for one in slices if not self._free(one)})
             for places, coordinates in self._occurrences(cells):
-                told = coordinates[:, :, axes].reshape(places.size, -1)
-                _, number = np.unique(np.concatenate([block[places, None], told], axis=1), axis=0, return_inverse=True)
-                block[places] = block.max() + 1 + number.reshape(-1)
+                number = block[places]
+                for told in coordinates[:, :, axes].reshape(places.size, -1).T:
+                    number = _numbered(number * (told.max() + 1) + told)
+                block[places] = block.max() + 1 + _numbered(number)
         return block
+
+    @cached_property
+    def fixed(self) -> Array:
+        """Which classes cannot change places: they are pinned, or stand for slices. Shape: (atoms,), booleans."""
+        labels = self.labels
+        atoms = [np.array([STAYS]), *(pin.atoms for pin in labels.pins), *(one.atoms for one in labels.slices)]
+        return self._marked(atoms)
+
+    @cached_property
+    def spread(self) -> Array:
+        """Which classes are cells of several axes; no others can change places. Shape: (atoms,), booleans."""
+        return self._marked([cells.reshape(-1) for cells, _ in self.arrays if len(coverage(cells)) > 1])
+
+    def _marked(self, atoms: list[Array]) -> Array:
+        """Returns which classes are those of some atoms. Shape: (atoms,), booleans."""
+        found = np.zeros(self.labels.atom_count, dtype=bool)
+        for some in atoms:
+            found[self.classes[some]] = True
+        return found
 
     @cached_property
     def reads(self) -> Counter[str]:
@@ -145,9 +164,15 @@ class _Places:
         return found
 
     def _occurrences(self, cells: Array) -> Iterator[tuple[Array, Array]]:
-        """Yields places that occur equally often, and where. Shapes: (places,), (places, times, axes of `cells`)."""
+        """Yields places that occur equally often, and where. Shapes: (places,), (places, times, axes of `cells`).
+
+        Places that cannot change are left out.
+        """
         found = self.classes[cells].reshape(-1)
-        order = np.argsort(found, kind="stable")
+        among = np.flatnonzero(self.spread[found])
+        if not among.size:
+            return
+        order = among[np.argsort(found[among], kind="stable")]
         present, start, count = np.unique(found[order], return_index=True, return_counts=True)
         where = np.stack(np.unravel_index(order, cells.shape), axis=-1)
         for times in np.unique(count):
@@ -205,6 +230,11 @@ class _Places:
                 supply.subtract(demand)
                 chosen.add(unit)
         return chosen
+
+
+def _numbered(values: Array) -> Array:
+    """Returns small numbers, equal where values are. Shape: that of `values`."""
+    return np.asarray(np.unique(values, return_inverse=True)[1].reshape(-1))
 
 
 def _by_size(partition: Partition) -> tuple[int, Partition]:

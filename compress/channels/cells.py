@@ -146,8 +146,10 @@ def project(cells: Array, shape: Shape) -> Array:
 
 def only_axis(cells: Array, axis: int, size: int) -> Array:
     """Returns, for each position of one axis, whether any cell there is true. Shape: (size,)."""
-    others = tuple(a for a in range(cells.ndim) if a != axis % cells.ndim)
-    return np.broadcast_to(cells.any(axis=others), (size,))
+    axis %= cells.ndim
+    others = tuple([a for a, length in enumerate(cells.shape) if length != 1 and a != axis])
+    found = (cells.any(axis=others) if others else cells).reshape(-1)
+    return found if found.size == size else np.broadcast_to(found, (size,))
 
 
 def along(cells: Array, axis: int, size: int) -> Array:

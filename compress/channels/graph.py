@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Node:
     captured: tuple[str, ...] = ()
     whole: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What the rule table is indexed by: the operator, with its domain unless that is ONNX's own."""
         return f"{self.domain}::{self.operator}" if self.domain else self.operator

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -216,12 +217,16 @@ class Labels:
         """Makes atoms of two arrays of one (broadcast) shape go together; one beside atom 0 stays."""
         if first is None or second is None:
             return
-        a, b = (array.reshape(-1) for array in np.broadcast_arrays(first, second))
-        for mine, other in ((a, b), (b, a)):
-            beside = mine[(other == STAYS) & (mine != STAYS)]
-            if beside.size:
-                self.pin(beside, node, "combined with values whose channels cannot go")
-        both = (a != STAYS) & (b != STAYS) & (a != b)
+        if first.shape != second.shape:
+            first, second = np.broadcast_arrays(first, second)
+        a, b = first.reshape(-1), second.reshape(-1)
+        both = a != b
+        if not (a.all() and b.all()):
+            for mine, other in ((a, b), (b, a)):
+                beside = mine[(other == STAYS) & (mine != STAYS)]
+                if beside.size:
+                    self.pin(beside, node, "combined with values whose channels cannot go")
+            both &= (a != STAYS) & (b != STAYS)
         if both.any():
             self._edges.append((a[both], b[both]))
 
@@ -289,7 +294,13 @@ class Labels:
 
 def coverage(factor: Array) -> tuple[int, ...]:
     """Returns the axes that a factor covers."""
-    return tuple([axis for axis, size in enumerate(factor.shape) if size > 1])
+    return _longer(factor.shape)
+
+
+@lru_cache(maxsize=1024)
+def _longer(shape: Shape) -> tuple[int, ...]:
+    """Returns the axes of more than one position."""
+    return tuple([axis for axis, size in enumerate(shape) if size > 1])
 
 
 def on_axis(atoms: Array, axis: int, rank: int) -> Array:

@@ -173,8 +173,9 @@ def needed(trace: Trace) -> Array:
 
 def over(cells: Array, factor: Array) -> Array:
     """Returns for each position of a factor whether any of the cells there is true."""
-    others = tuple(axis for axis, size in enumerate(factor.shape) if size == 1)
-    return np.broadcast_to(cells.any(axis=others, keepdims=True), factor.shape)
+    others = tuple([axis for axis, size in enumerate(factor.shape) if size == 1 != cells.shape[axis]])
+    found = cells.any(axis=others, keepdims=True) if others else cells
+    return found if found.shape == factor.shape else np.broadcast_to(found, factor.shape)
 
 
 def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:

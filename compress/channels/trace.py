@@ -142,7 +142,7 @@ class Trace:
         if not name:
             return None
         value = self.examples.get(name, self.values.get(name))
-        if value is None or value.size != int(np.prod(self.graph.shapes.get(name, (-1,)))):
+        if value is None or value.size != math.prod(self.graph.shapes.get(name, (-1,))):
             return None
         if value.dtype.kind == "f" and np.isnan(value).any():
             return None
@@ -162,8 +162,8 @@ class Trace:
 
     def full(self, name: str) -> Array | None:
         """Returns what `constant` does, in the tensor's own shape: weights need not be stored, they can be computed."""
-        value = self.constant(name)
-        return None if value is None else np.broadcast_to(value, self.graph.shapes[name])
+        value, shape = self.constant(name), self.graph.shapes[name]
+        return value if value is None or value.shape == shape else np.broadcast_to(value, shape)
 
     def nonzero(self, name: str, axes: int | None = None) -> Array:
         """Returns which entries of a constant count as nonzero.
@@ -407,7 +407,11 @@ def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:
 
 
 def _evaluate(result: Trace) -> None:
+    values, examples = result.values, result.examples
     for node in result.graph.nodes:
+        found = rules.find(node.key)
+        if found is None or (found.prompted and not any(name in values or name in examples for name in node.inputs)):
+            continue
         result.rule(node).evaluate(node, result)
         if not result.tainted.isdisjoint(node.inputs):
             result.tainted.update(name for name in node.outputs if name in result.values)

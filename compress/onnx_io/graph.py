@@ -28,6 +28,7 @@ from compress.channels.rules.elementwise import DTYPES as _ELEMENTS
 from compress.channels.trace import known_values
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.plain import Plain, plain_nodes
+from compress.onnx_io.tensors import inner_graphs
 
 # Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
 # last are small, for what is cropped to some length.
@@ -140,8 +141,7 @@ def _node(node: NodeProto, index: int, whole: str) -> Node:
 
 def captured_by(node: NodeProto) -> list[str]:
     """Returns the names that the subgraphs of a node read from outside."""
-    subgraphs = (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs))
-    return [name for graph in subgraphs for name in _captured(graph)]
+    return [name for graph in inner_graphs(node) for name in _captured(graph)]
 
 
 def _captured(graph: GraphProto) -> list[str]:
@@ -264,7 +264,7 @@ def _without_weights(model: ModelProto, nodes: list[NodeProto]) -> ModelProto:
     graph.output.extend(model.graph.output)
     declared = {value.name for value in graph.input}
     for tensor in model.graph.initializer:
-        if np.prod(tensor.dims) <= _SMALL and not tensor.external_data:
+        if math.prod(tensor.dims) <= _SMALL and not tensor.external_data:
             graph.initializer.append(tensor)
         elif tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
@@ -327,7 +327,7 @@ def _known(graph: GraphProto) -> tuple[dict[str, Shape], dict[str, np.dtype[Any]
         if tensor.elem_type in _DTYPES:
             elements[value.name] = _DTYPES[tensor.elem_type]
         if tensor.HasField("shape"):
-            sizes = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+            sizes = [dim.dim_value or (0 if dim.HasField("dim_value") else -1) for dim in tensor.shape.dim]
             if min(sizes, default=0) >= 0 and math.prod(sizes) <= _LARGEST and max(sizes, default=0) <= _LONGEST:
                 shapes[value.name] = tuple(sizes)
     return shapes, elements

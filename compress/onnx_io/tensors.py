@@ -39,10 +39,18 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
     """Yields every graph inside the nodes, at any depth."""
     for node in nodes:
-        for attribute in node.attribute:
-            inner = [attribute.g] if attribute.HasField("g") else []
-            for graph in (*inner, *attribute.graphs):
-                yield from graphs(graph)
+        for graph in inner_graphs(node):
+            yield from graphs(graph)
+
+
+def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Returns the graphs that a node holds, not those inside them."""
+    found: list[onnx.GraphProto] = []
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.append(attribute.g)
+        found.extend(attribute.graphs)
+    return found
 
 
 def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, repeat
 
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
@@ -16,18 +15,12 @@ from compress.onnx_io.parts import file_bytes
 from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
+from compress.rewrite.fixpoint import PassError, fixpoint, opening
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
-from compress.rewrite.passes.fold_constants import FoldConstants
 from compress.rewrite.passes.inline_branches import InlineBranches
 from compress.rewrite.proof import Judge, Proof
 from compress.rewrite.workpiece import Workpiece
-
-_ROUNDS = 20  # a model that still changes after so many rounds has found a fault in a pass
-
-
-class PassError(Exception):
-    """A pass that has failed, or passes that undo each other."""
 
 
 class Original:
@@ -66,12 +59,14 @@ class Original:
         """Returns the cost to compare a result's with: what both count, where the result has inlined branches."""
         if not self.cost.uncounted or InlineBranches.name not in result.active:
             return self.cost
+        if result.opened is not None:
+            return result.opened
         piece = self.workpiece()
         try:
-            opened, _ = _fixpoint(piece, [passes.get(InlineBranches.name), passes.get(FoldConstants.name)], set())
+            fixpoint(piece, opening(passes.get(name) for name in passes), set())
         except PassError:
             return self.cost
-        return onnx_cost(opened.skeleton, graph=piece.trace.graph)
+        return piece.cost
 
     @cached_property
     def file_bytes(self) -> int:
@@ -100,6 +95,7 @@ class Attempt:
         grows: what of it is larger than the original's, or None.
         trace: what is known of the result; None where it is the original.
         active: the passes that did something.
+        opened: what the original costs once its branches are inlined, where that has been found out on the way.
     """
 
     model: Parted
@@ -110,6 +106,7 @@ class Attempt:
     grows: str | None = None
     trace: Trace | None = None
     active: frozenset[str] = frozenset()
+    opened: Cost | None = None
 
     @property
     def objection(self) -> str | None:
@@ -172,16 +169,20 @@ def _smaller(
 
 def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attempt:
     """Runs the passes and compares; a pass that fails proves nothing, and says why."""
-    piece = original.workpiece()
+    piece, opened = original.workpiece(), None
     active: set[str] = set()
     try:
-        result, notes = _fixpoint(piece, chosen, active)
+        notes = fixpoint(piece, opening(chosen), active)
+        if InlineBranches.name in active and original.cost.uncounted:
+            opened = piece.cost
+        notes += fixpoint(piece, chosen, active, last=True)
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
+    result = piece.model
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
     proof = judge.prove(result, once=not notes)
-    cost = onnx_cost(result.skeleton, graph=piece.trace.graph) if notes else original.cost
-    attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active))
+    cost = piece.cost if notes else original.cost
+    attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active), opened)
     return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
 
 
@@ -198,25 +199,3 @@ def growth(original: Original, result: Attempt) -> str | None:
         del sizes["multiply-accumulates"]
     larger = (f"{old} {unit} would become {new}" for unit, (old, new) in sizes.items() if new > old)
     return next(larger, None)
-
-
-def _fixpoint(piece: Workpiece, chosen: Sequence[Pass], active: set[str]) -> tuple[Parted, list[str]]:
-    """Runs the passes until none finds anything; returns the result, and what each did."""
-    notes: list[str] = []
-    idle = 0  # passes in a row that have found nothing: once it is all of them, nothing is left to find
-    for one in chain.from_iterable(repeat(chosen, _ROUNDS)):
-        try:
-            found = piece.apply(one)
-            idle = 0 if found else idle + 1
-            if found:
-                active.add(one.name)
-                notes += found
-            if idle == len(chosen):
-                return piece.model, notes
-        except Exception as error:  # a fault of one pass must not cost the user what the others do
-            active.add(one.name)
-            reason = " ".join(str(error).split())
-            raise PassError(f"pass {one.name} fails: {type(error).__name__}: {reason}") from error
-    if not chosen:
-        return piece.model, notes
-    raise PassError(f"it did not settle after {_ROUNDS} rounds")

@@ -18,10 +18,12 @@ class Pass(ABC):
     Attributes:
         name: for reports.
         order: passes run by ascending order, again and again until none changes anything.
+        opens: whether it shows the others more of a graph, and does nothing else: it runs to its end before them.
     """
 
     name: str
     order: int
+    opens = False
 
     def configured(self, settings: RewriteSettings) -> Pass | None:
         """Returns the pass as settings want it; None if they want it left out."""

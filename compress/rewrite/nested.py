@@ -57,7 +57,7 @@ def best_of_all(original: Original, chosen: Sequence[Pass], judge: Judge) -> Att
             # Where nothing can be done around them, the inner graphs are still others.
             around = [] if best.trace is None else best.notes
             notes = [*(note for one in parts for note in one.notes), *around]
-            return replace(best, notes=notes, trace=best.trace or start.trace)
+            return replace(best, notes=notes, trace=best.trace or start.trace, opened=None)
     return best_attempt(original, chosen, judge)
 
 

@@ -11,6 +11,7 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from compress.channels.trace import Trace
+from compress.onnx_io.cost import Cost, onnx_cost
 from compress.onnx_io.file import strip_metadata
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
@@ -36,16 +37,22 @@ class Workpiece:
         self._known = known
         self._graph: gs.Graph | None = None
         self._owned: Owned = {}
+        self._cost: tuple[Parted, Cost] | None = None
         self._original = model.skeleton
 
     @property
     def model(self) -> Parted:
         """The model as it is now."""
+        self.export()
+        assert self._model is not None
+        return self._model
+
+    def export(self) -> None:
+        """Makes a model of the graph, if there is none of it."""
         if self._model is None:
             assert self._graph is not None
             with G_LOGGER.suppress(G_LOGGER.CRITICAL):
                 self._model = _exported(self._graph, self._original, self._owned)
-        return self._model
 
     @property
     def trace(self) -> Trace:
@@ -57,6 +64,17 @@ class Workpiece:
         if self._known is None:
             self._known = analyse(self.model.skeleton, self._settings, self.model.weights)
         return self._known
+
+    @property
+    def cost(self) -> Cost:
+        """What the model costs as it is now.
+
+        Raises:
+            ModelFileError: if it cannot be analysed.
+        """
+        if self._cost is None or self._cost[0] is not self.model:
+            self._cost = self.model, onnx_cost(self.model.skeleton, graph=self.trace.graph)
+        return self._cost[1]
 
     def apply(self, one: Pass) -> list[str]:
         """Runs a pass; returns what it has done, empty if nothing."""

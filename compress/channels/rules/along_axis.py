@@ -218,6 +218,8 @@ def scatter(part: Array, positions: Array, axis: int, size: int) -> Array:
 class Concatenation(AlongAxis):
     """Joins tensors along an axis."""
 
+    prompted = True
+
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         shapes = trace.graph.shapes
         axis = int(node.attributes["axis"]) % len(shapes[node.input(0)])
@@ -227,6 +229,8 @@ class Concatenation(AlongAxis):
 @rule("Split")
 class Splitting(AlongAxis):
     """Cuts a tensor into parts along an axis."""
+
+    prompted = True
 
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         shapes, x = trace.graph.shapes, node.input(0)

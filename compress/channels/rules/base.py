@@ -50,11 +50,13 @@ class Rule(ABC):
         several_outputs: whether the rule speaks for all outputs; else a node whose further outputs are read is opaque.
         settles: whether `need` says itself what outputs of known value follow from; see `Trace.ask`.
         averages: whether `blurs` may say ``"mean"``.
+        prompted: whether `evaluate` has nothing to say unless something is known of an input.
     """
 
     several_outputs = False
     settles = False
     averages = False
+    prompted = False
 
     @abstractmethod
     def label(self, node: Node, trace: Trace) -> None:

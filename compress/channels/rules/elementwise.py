@@ -36,6 +36,8 @@ class Elementwise(Rule):
         operands: how many of the inputs are combined; the others are parameters without channels.
     """
 
+    prompted = True
+
     def __init__(self, function: Function, operands: int | None = None) -> None:
         self.function = function
         self.operands = operands

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class MatrixProduct(Rule):
     """A[…, M, K] · B[…, K, N] (+ C) → Y[…, M, N]."""
 
+    prompted = True
     averages = True
 
     def label(self, node: Node, trace: Trace) -> None:

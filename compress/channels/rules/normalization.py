@@ -24,6 +24,8 @@ _ROLES = ("scale", "shift", "mean", "variance")
 class BatchNormalization(Rule):
     """Y = (X − mean) / √(variance + ε) · scale + shift, each of shape (C,), along axis 1."""
 
+    prompted = True
+
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)
         channels = labels.axis(x, 1, node)

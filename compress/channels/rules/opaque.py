@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Opaque(Rule):
     """Everything the operator touches stays, and everything it reads is needed."""
 
+    prompted = True
+
     def label(self, node: Node, trace: Trace) -> None:
         for name in (*node.inputs, *node.captured):
             for factor in trace.labels.of(name) if name else ():

@@ -26,6 +26,8 @@ _FAR = 2**31
 class Slicing(AlongAxis):
     """Picks a range of positions. Several axes at once: at most one of them may hold channels."""
 
+    prompted = True
+
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         x = node.input(0)
         shape = trace.graph.shapes[x]
@@ -129,6 +131,8 @@ class Gathering(Rule):
 
     Channels can be picked by a list of indices, or by one, if these are known: in any order, some of them repeatedly.
     """
+
+    prompted = True
 
     def label(self, node: Node, trace: Trace) -> None:
         labels, x = trace.labels, node.input(0)

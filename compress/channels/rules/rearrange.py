@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Rearrangement(Rule):
     """A bijection of positions: one function moves labels and values forwards, its inverse moves needs back."""
 
+    prompted = True
+
     @abstractmethod
     def forward(self, cells: Array, node: Node, trace: Trace) -> Array:
         """Moves a cell array of the input to the output."""

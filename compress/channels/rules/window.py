@@ -40,6 +40,8 @@ class Window(Rule):
         zero_pads: whether padding enters the result as zeros, so that only zeros stay what they are.
     """
 
+    prompted = True
+
     def __init__(
         self, of_map: Callable[[Array, Windows, Node], Array] | None = None, *, zero_pads: bool = False
     ) -> None:
@@ -102,6 +104,7 @@ class Reduction(Rule):
         spatial: the axes are all after the second, whatever the node says (global pooling).
     """
 
+    prompted = True
     averages = True
 
     def __init__(

@@ -18,6 +18,7 @@ class FoldConstants(Pass):
 
     name = "fold-constants"
     order = 10
+    opens = True
 
     def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
         """Folds; see `Pass.run`."""

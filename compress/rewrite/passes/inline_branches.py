@@ -17,6 +17,7 @@ class InlineBranches(Pass):
 
     name = "inline-branches"
     order = 8
+    opens = True
 
     def run(self, graph: gs.Graph, trace: Trace) -> list[str]:
         """Inlines; see `Pass.run`."""
