@@ -11,6 +11,7 @@ id, which nothing equals. Axes of symbolic size are always left open: their exam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class Cells:
     def broadcast(self, shape: Iterable[int]) -> Cells:
         """Returns the cells repeated to a shape."""
         shape = tuple(shape)
+        if self.ids.shape == shape == self.scales.shape:
+            return self
         return Cells(np.broadcast_to(self.ids, shape), np.broadcast_to(self.scales, shape))
 
 
@@ -96,7 +99,9 @@ class Likeness:
 
     def set(self, name: str, cells: Cells) -> None:
         """Records what is known of a tensor, and where its value is known as well."""
-        ids, scales = np.broadcast_arrays(cells.ids, cells.scales)
+        ids, scales = cells.ids, cells.scales
+        if ids.shape != scales.shape:
+            ids, scales = np.broadcast_arrays(ids, scales)
         if any(self.trace.graph.is_dynamic(name, axis) for axis in coverage(ids)) or not np.isfinite(scales).all():
             self.fresh(name)
             return
@@ -104,7 +109,7 @@ class Likeness:
         if value is not None and value.dtype.kind == "f" and set(coverage(value)) <= set(coverage(ids)):
             known = ~np.isnan(value)
             ids, scales = np.where(known, ONE, ids), np.where(known, value.astype(np.float64), scales)
-        self.cells[name] = Cells(np.where(scales == 0, ONE, ids), scales)
+        self.cells[name] = Cells(ids if scales.all() else np.where(scales == 0, ONE, ids), scales)
 
     def constant(self, name: str, axes: Iterable[int], rank: int | None = None) -> Cells:
         """Returns the cells of a constant, broadcast to `rank` axes: apart along `axes`, open along the others."""
@@ -113,10 +118,10 @@ class Likeness:
         value = np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape))
         value = value.reshape((1,) * ((rank or value.ndim) - value.ndim) + value.shape)
         apart = [axis for axis in axes if value.shape[axis] > 1]
-        rows = np.moveaxis(value, apart, range(len(apart)))
-        shape = tuple(value.shape[axis] if axis in apart else 1 for axis in range(value.ndim))
-        rows = rows.reshape(int(np.prod(shape)), -1)
-        signature = ("constant", value.dtype.str, rows.shape[1], tuple(np.delete(value.shape, apart)))
+        others = [axis for axis in range(value.ndim) if axis not in apart]
+        shape = tuple([value.shape[axis] if axis in apart else 1 for axis in range(value.ndim)])
+        rows = value.transpose([*apart, *others]).reshape(math.prod(shape), -1)
+        signature = ("constant", value.dtype.str, rows.shape[1], tuple([value.shape[axis] for axis in others]))
         if value.dtype.kind != "f" or not np.isfinite(rows).all():
             exact = np.frombuffer(np.ascontiguousarray(rows).tobytes().ljust(1), np.uint8).reshape(len(rows), -1)
             return Cells(self.numbering.number(signature, exact.astype(np.int64)).reshape(shape), np.ones(shape))
@@ -187,7 +192,7 @@ class Likeness:
         """Moves the cells of a node's input to its output by a bijection of positions that moves cell arrays."""
         x, y = node.input(0), node.outputs[0]
         shape, cells = self.trace.graph.shapes[x], self.of(x)
-        if np.prod(shape) != np.prod(self.trace.graph.shapes[y]):
+        if math.prod(shape) != math.prod(self.trace.graph.shapes[y]):
             # The model contradicts itself; what runs it will say so.
             self.fresh(y)
             return
@@ -260,7 +265,7 @@ def frozen(value: object) -> Hashable:
 def _counted(shape: Iterable[int]) -> Array:
     """Returns the flat positions of an array, in its shape: no two are equal, so whatever moves them shows how."""
     sizes: Any = tuple(shape)
-    return np.arange(int(np.prod(sizes))).reshape(sizes)
+    return np.arange(math.prod(sizes)).reshape(sizes)
 
 
 def _only(axis: int, shape: Shape) -> Shape:

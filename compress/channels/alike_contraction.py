@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,8 @@ class _Products:
         bias: shape (outputs,).
         limit: entries of the weight up to this magnitude count as zero.
         scales: of the channels, in the order of their ids. Shape: (groups, channels of a group).
-        order: which channel comes at which place. Shape: (groups, channels of a group).
-        first: whether a channel is the first of its id; the others are added to it. Of the same shape.
+        order: which channel comes at which place, None where all stand in order. Shape: (groups, channels of a group).
+        first: whether a channel is the first of its id; the others are added to it. None where all are. Same shape.
         divisors: what each row is divided by. Shape: (outputs,).
     """
 
@@ -33,30 +34,34 @@ class _Products:
     bias: Array
     limit: float
     scales: Array
-    order: Array
-    first: Array
+    order: Array | None
+    first: Array | None
     divisors: Array
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return len(self.weight), int(np.prod(self.weight.shape[1:])) + 1
+        return len(self.weight), math.prod(self.weight.shape[1:]) + 1
 
     def __getitem__(self, index: Any) -> Array:
+        return np.asarray(self.undivided(index) / self.divisors[index, None])
+
+    def undivided(self, index: Any) -> Array:
+        """Returns some rows that are not divided by anything yet; see `Numbers`."""
         rows = np.arange(len(self.weight))[index]
-        group = rows // max(1, len(self.weight) // len(self.order))
-        taken = self.weight[rows]
-        terms = taken.astype(np.float64).reshape(len(rows), self.order.shape[1], -1)
+        groups, width = self.scales.shape
+        group = rows // max(1, len(self.weight) // groups)
+        terms = self.weight[index].astype(np.float64).reshape(len(rows), width, -1)
         terms[np.abs(terms) <= self.limit] = 0
-        if (np.diff(self.order, axis=1) < 0).any():
+        if self.order is not None:
             terms = np.take_along_axis(terms, self.order[group][:, :, None], axis=1)
         terms *= self.scales[group][:, :, None]
-        for one in np.unique(group[~self.first[group].all(axis=1)]):
-            mine, heads = np.flatnonzero(group == one), np.flatnonzero(self.first[one])
-            sums = np.add.reduceat(terms[mine], heads, axis=1)
-            terms[mine] = 0
-            terms[mine[:, None], heads] = sums
-        whole = np.concatenate([terms.reshape(len(rows), -1), self.bias[rows, None]], axis=1)
-        return np.asarray(whole / self.divisors[rows, None])
+        if self.first is not None:
+            for one in np.unique(group[~self.first[group].all(axis=1)]):
+                mine, heads = np.flatnonzero(group == one), np.flatnonzero(self.first[one])
+                sums = np.add.reduceat(terms[mine], heads, axis=1)
+                terms[mine] = 0
+                terms[mine[:, None], heads] = sums
+        return np.concatenate([terms.reshape(len(rows), -1), self.bias[index, None]], axis=1)
 
 
 def contracted(
@@ -77,17 +82,21 @@ def contracted(
     """
     groups, width = columns.ids.shape
     outputs = len(weight)
-    order = columns.ids.argsort(axis=1, kind="stable")
-    ids, scales = (np.take_along_axis(part, order, axis=1) for part in (columns.ids, columns.scales))
-    first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
+    ids, scales, order, first = columns.ids, columns.scales, None, None
+    if not (ids[:, 1:] > ids[:, :-1]).all():
+        order = ids.argsort(axis=1, kind="stable")
+        ids, scales = (np.take_along_axis(part, order, axis=1) for part in (ids, scales))
+        first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
     rows = _Products(weight, bias.astype(np.float64), limit, scales, order, first, np.ones(outputs))
     factors = np.zeros(outputs)
     varying = np.arange(rows.shape[1]) < rows.shape[1] - 1
-    for part in parts_of(*rows.shape):
-        factors[part] = normalised(rows[part], varying)[1]
+    parts = list(parts_of(*rows.shape))
+    for part in parts:
+        shares, factors[part] = normalised(rows.undivided(part), varying)
     constant = factors == 0
     rows.divisors[:] = np.where(constant, 1, factors)
     members = likeness.numbering.number(("columns", width), ids)
     keys = members.repeat(outputs // groups)[:, None]
-    found = likeness.numbering.number(signature, keys, rows, floor=1.0)
+    # What fits into a cache is there already.
+    found = likeness.numbering.number(signature, keys, shares if len(parts) == 1 else rows, floor=1.0)
     return Cells(np.where(constant, ONE, found), np.where(constant, bias, factors))

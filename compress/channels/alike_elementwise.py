@@ -34,16 +34,22 @@ def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | No
     rank = len(graph.shapes[y])
     axes = sorted({axis + rank - len(graph.shapes[name]) for name in names for axis in likeness.covered(name)})
     cells = [likeness.operand(name, axes, rank) for name in names]
-    shape = np.broadcast_shapes(*(one.ids.shape for one in cells))
+    shapes = {one.ids.shape for one in cells}
+    shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     flat = [one.broadcast(shape) for one in cells]
-    ids = np.stack([one.ids.reshape(-1) for one in flat], axis=1)
-    scales = np.stack([one.scales.reshape(-1) for one in flat], axis=1)
+    ids, scales = _columns([one.ids for one in flat]), _columns([one.scales for one in flat])
     whole = np.array([_spans(name, y, trace) for name in names])
     # Constants know no sizes: where only they have the result's, the result's own sizes are part of what it is.
     spanned = any(whole[i] and not (one.ids == ONE).any() for i, one in enumerate(cells))
     sizes: Hashable = () if spanned else (graph.shapes[y], y if any(graph.dynamic.get(y, ())) else "")
     found, factors = _operator(node, operands, likeness, ids, scales, whole, sizes)
     likeness.set(y, Cells(found.reshape(shape), factors.reshape(shape)))
+
+
+def _columns(parts: list[Array]) -> Array:
+    """Returns arrays of one shape side by side. Shape: (positions, arrays)."""
+    flat = [part.reshape(-1, 1) for part in parts]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
 
 
 def affine(x: Cells, gain: Array, shift: Array, likeness: Likeness, sizes: Hashable) -> Cells:

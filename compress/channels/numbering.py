@@ -18,6 +18,7 @@ from compress.channels.graph import Array
 ONE = 0  # the id of the function that is 1 everywhere: what a constant is a multiple of
 _ROUNDS = 16  # rows whose projections meet by chance are told apart so often; what is left then is taken as different
 _CACHED = 2**18  # numbers that are looked at together
+_COMPARED = 2**12  # pairs of marks that are compared rather than sorted
 _ROUNDING = 1e-12  # of the projection, relative to the sum of its terms
 
 
@@ -52,16 +53,17 @@ class Numbering:
         keys = np.asarray(keys, dtype=np.int64)
         rows = np.zeros((len(keys), 0)) if rows is None else rows
         numbers = _Projected(rows, self.tolerance, floor)
-        new = _Rows(keys, numbers, np.arange(len(keys)), np.full(len(keys), -1))
+        new = _Rows(keys, numbers, np.arange(len(keys)), np.full(len(keys), -1), _marks(keys))
         seen = self._seen.setdefault((signature, keys.shape[1], rows.shape[1]), [])
-        shared = [(part, np.isin(part.marks, new.marks)) for part in seen if part.meets(new)]
+        shared = [(part, _among(part.marks, new.marks)) for part in seen if part.meets(new)]
         parts = [part.at(among) for part, among in shared if among.any()]
-        if not parts and new.distinct:
+        if not parts and _distinct(new.marks):
             # The usual case, for which no number is looked at.
             found = np.arange(self._next, self._next + len(keys))
             self._next += len(keys)
-            seen.append(_Rows(keys, numbers, new.places, found))
-            return found.copy()
+            new.ids[:] = found
+            seen.append(new)
+            return found
         every = _joined([*parts, new]) if parts else new
         before = len(every.ids) - len(keys)
         leaders = _leaders(every, self.tolerance, floor)
@@ -124,15 +126,17 @@ class _Rows:
         numbers: where their numbers are.
         places: of the rows among these. Shape: (n,).
         ids: shape (n,).
+        marks: see `_marks`.
     """
 
     keys: Array
     numbers: _Projected | _Several
     places: Array
     ids: Array
+    marks: Array
 
     def at(self, index: Array) -> _Rows:
-        return _Rows(self.keys[index], self.numbers, self.places[index], self.ids[index])
+        return _Rows(self.keys[index], self.numbers, self.places[index], self.ids[index], self.marks[index])
 
     @property
     def sums(self) -> tuple[Array, Array]:
@@ -141,22 +145,11 @@ class _Rows:
         return projected[self.places], apart[self.places]
 
     @cached_property
-    def marks(self) -> Array:
-        """Returns a number for each row: equal for equal keys, and hardly ever for others. Shape: (n,)."""
-        return np.asarray((self.keys.astype(np.uint64) * _factors(self.keys.shape[1])).sum(axis=1, dtype=np.uint64))
-
-    @cached_property
-    def distinct(self) -> bool:
-        """Whether no two rows have the same keys; False if that is not sure."""
-        marks = np.sort(self.marks)
-        return bool((marks[1:] != marks[:-1]).all())
-
-    @cached_property
     def span(self) -> tuple[int, int]:
         """The least and the largest of the rows' largest keys: ids only grow, so old rows and new ones seldom meet."""
         if not self.keys.size:
             return 0, 0
-        largest = self.keys.max(axis=1)
+        largest = self.keys.max(axis=1) if self.keys.shape[1] > 1 else self.keys
         return int(largest.min()), int(largest.max())
 
     def meets(self, other: _Rows) -> bool:
@@ -194,8 +187,28 @@ class _Several:
 def _joined(runs: list[_Rows]) -> _Rows:
     """Returns runs of rows as one."""
     starts = np.cumsum([0, *(len(run.ids) for run in runs)])
-    keys, ids = (np.concatenate([getattr(run, part) for run in runs]) for part in ("keys", "ids"))
-    return _Rows(keys, _Several(runs, starts), np.arange(starts[-1]), ids)
+    keys, ids, marks = (np.concatenate([getattr(run, part) for run in runs]) for part in ("keys", "ids", "marks"))
+    return _Rows(keys, _Several(runs, starts), np.arange(starts[-1]), ids, marks)
+
+
+def _marks(keys: Array) -> Array:
+    """Returns a number for each row: equal for equal keys, and hardly ever for others. Shapes: (n, m) → (n,)."""
+    return np.asarray(keys[:, 0] if keys.shape[1] == 1 else keys.view(np.uint64) @ _factors(keys.shape[1]))
+
+
+def _distinct(marks: Array) -> bool:
+    """Tells whether no two marks are equal."""
+    if (marks[1:] > marks[:-1]).all():
+        return True
+    ordered = np.sort(marks)
+    return bool((ordered[1:] != ordered[:-1]).all())
+
+
+def _among(marks: Array, others: Array) -> Array:
+    """Tells which marks are among others. Shapes: (n,), (m,) → (n,), booleans."""
+    if marks.size * others.size > _COMPARED:
+        return np.isin(marks, others)
+    return np.asarray((marks[:, None] == others).any(axis=1))
 
 
 def normalised(rows: Array, sets_scale: Array | None = None) -> tuple[Array, Array]:
@@ -210,8 +223,9 @@ def normalised(rows: Array, sets_scale: Array | None = None) -> tuple[Array, Arr
     """
     scales, shares = np.zeros(len(rows)), np.zeros(rows.shape)
     for part in parts_of(*rows.shape):
-        looked_at = True if sets_scale is None else np.broadcast_to(sets_scale, rows.shape)[part]
-        magnitude = np.where(looked_at, np.abs(rows[part]), 0)
+        magnitude = np.abs(rows[part])
+        if sets_scale is not None:
+            magnitude = np.where(sets_scale if sets_scale.ndim == 1 else sets_scale[part], magnitude, 0)
         # Of entries that rounding could exchange the first is taken, so that multiples are divided by the same one.
         largest = (magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - 1e-6)).argmax(axis=1)
         index = np.arange(len(magnitude))
@@ -244,11 +258,13 @@ def _leaders(rows: _Rows, tolerance: float, floor: Array | float) -> Array:
     count, width = numbers.shape
     projected, apart = rows.sums
     order = np.lexsort((projected, marks))
-    sorted_marks = marks[order]
-    gaps = (np.diff(projected[order]) > apart[order][1:]) | (sorted_marks[1:] != sorted_marks[:-1])
-    run = np.concatenate([[0], np.cumsum(gaps)])[:count]
+    sorted_marks, sorted_sums = marks[order], projected[order]
+    gaps = (sorted_sums[1:] - sorted_sums[:-1] > apart[order][1:]) | (sorted_marks[1:] != sorted_marks[:-1])
     leaders = np.arange(count)
-    pending = np.flatnonzero((np.bincount(run) > 1)[run]) if count else order
+    if gaps.all():
+        return leaders
+    run = np.concatenate([[0], np.cumsum(gaps)])
+    pending = np.flatnonzero((np.bincount(run) > 1)[run])
     for _ in range(_ROUNDS):
         if not pending.size:
             break

@@ -219,10 +219,11 @@ class MatrixProduct(Rule):
         outer, inner = (row, inner_a) if index == 0 else (column, inner_b)
         if outer is None:
             cells, outer, inner = cells[None], 0, 1
-        cells = np.moveaxis(cells, (outer, inner), (-2, -1) if index == 0 else (-1, -2))
+        if (outer < inner) != (index == 0):
+            cells = cells.swapaxes(-1, -2)
         joint = max(2, *(len(trace.graph.shapes[name]) for name in node.inputs[:2]))
-        cells = cells.reshape((1,) * (joint - cells.ndim) + cells.shape)
-        return np.expand_dims(cells, -1 if index == 0 else -3)
+        *beside, rows, columns = (1,) * (joint - cells.ndim) + cells.shape
+        return cells.reshape((*beside, rows, columns, 1) if index == 0 else (*beside, 1, rows, columns))
 
     def _unframed(self, cells: Array, index: int, node: Node, trace: Trace) -> Array:
         """Undoes `_framed`, but for leading axes."""
@@ -231,8 +232,7 @@ class MatrixProduct(Rule):
         cells = cells.squeeze(-1 if index == 0 else -3)
         if outer is None:
             return cells.squeeze(-2 if index == 0 else -1)
-        rank = len(trace.graph.shapes[node.inputs[index]])
-        return np.moveaxis(cells, (-2, -1) if index == 0 else (-1, -2), (outer - rank, inner - rank))
+        return cells if (outer < inner) == (index == 0) else cells.swapaxes(-1, -2)
 
     def _firm(self, index: int, node: Node, trace: Trace) -> Array:
         """Returns which cells of A (index 0) or B (1) no constant can stand for, unless it were one for each place."""
