@@ -79,6 +79,7 @@ class Likeness:
         self.cells: dict[str, Cells] = {}
         self.reads: list[Read] = []
         self.numbering = Numbering(_ROUNDINGS * trace.epsilon)
+        self._exact: dict[Hashable, int] = {}
 
     def fresh(self, name: str) -> None:
         """Says that a tensor is like no other."""
@@ -123,8 +124,8 @@ class Likeness:
         rows = value.transpose([*apart, *others]).reshape(math.prod(shape), -1)
         signature = ("constant", value.dtype.str, rows.shape[1], tuple([value.shape[axis] for axis in others]))
         if value.dtype.kind != "f" or not np.isfinite(rows).all():
-            exact = np.frombuffer(np.ascontiguousarray(rows).tobytes().ljust(1), np.uint8).reshape(len(rows), -1)
-            return Cells(self.numbering.number(signature, exact.astype(np.int64)).reshape(shape), np.ones(shape))
+            ids = np.array([self._exactly((signature, row.tobytes())) for row in rows], dtype=np.int64)
+            return Cells(ids.reshape(shape), np.ones(shape))
         rows = rows.astype(np.float64)
         several = (rows != rows[:, :1]).any(axis=1)
         ids, scales = np.full(len(rows), ONE), rows[:, 0].copy() if rows.size else np.zeros(len(rows))
@@ -236,6 +237,12 @@ class Likeness:
             return frozen(np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape)))
         found = self.cells.get(name)
         return (int(found.ids.flat[0]), float(found.scales.flat[0])) if found and found.ids.size == 1 else name
+
+    def _exactly(self, what: Hashable) -> int:
+        """Returns the id of a constant that is like no other but its equals."""
+        if what not in self._exact:
+            self._exact[what] = self.numbering.fresh()
+        return self._exact[what]
 
     def _constant(self, name: str) -> Array | None:
         return None if name in self.trace.examples else self.trace.constant(name)

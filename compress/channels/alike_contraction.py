@@ -50,18 +50,21 @@ class _Products:
         rows = np.arange(len(self.weight))[index]
         groups, width = self.scales.shape
         group = rows // max(1, len(self.weight) // groups)
-        terms = self.weight[index].astype(np.float64).reshape(len(rows), width, -1)
+        made = np.empty((len(rows), self.shape[1]))
+        made[:, :-1], made[:, -1] = self.weight[index].reshape(len(rows), -1), self.bias[index]
+        terms = made[:, :-1].reshape(len(rows), width, -1)
         terms[np.abs(terms) <= self.limit] = 0
         if self.order is not None:
-            terms = np.take_along_axis(terms, self.order[group][:, :, None], axis=1)
-        terms *= self.scales[group][:, :, None]
+            terms[:] = np.take_along_axis(terms, self.order[group][:, :, None], axis=1)
+        if (self.scales != 1).any():
+            terms *= self.scales[group][:, :, None]
         if self.first is not None:
             for one in np.unique(group[~self.first[group].all(axis=1)]):
                 mine, heads = np.flatnonzero(group == one), np.flatnonzero(self.first[one])
                 sums = np.add.reduceat(terms[mine], heads, axis=1)
                 terms[mine] = 0
                 terms[mine[:, None], heads] = sums
-        return np.concatenate([terms.reshape(len(rows), -1), self.bias[index, None]], axis=1)
+        return made
 
 
 def contracted(
@@ -89,10 +92,9 @@ def contracted(
         first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
     rows = _Products(weight, bias.astype(np.float64), limit, scales, order, first, np.ones(outputs))
     factors = np.zeros(outputs)
-    varying = np.arange(rows.shape[1]) < rows.shape[1] - 1
     parts = list(parts_of(*rows.shape))
     for part in parts:
-        shares, factors[part] = normalised(rows.undivided(part), varying)
+        shares, factors[part] = normalised(rows.undivided(part), leading=-1)
     constant = factors == 0
     rows.divisors[:] = np.where(constant, 1, factors)
     members = likeness.numbering.number(("columns", width), ids)

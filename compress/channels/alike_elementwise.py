@@ -107,11 +107,9 @@ def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Has
     ids, scales, complete = _sorted(scales, ids, complete)
     count = (ids != _NOTHING).sum(axis=1)
     rows = np.concatenate([scales, constant[:, None]], axis=1)
-    varying = np.arange(rows.shape[1]) < scales.shape[1]
-    shares, factors = normalised(rows, varying)
-    found = likeness.numbering.number(
-        ("sum", sizes), np.where(ids == _NOTHING, -1, ids), shares, floor=(~varying).astype(np.float64)
-    )
+    shares, factors = normalised(rows, leading=scales.shape[1])
+    floor = np.where(np.arange(rows.shape[1]) < scales.shape[1], 0.0, 1.0)
+    found = likeness.numbering.number(("sum", sizes), np.where(ids == _NOTHING, -1, ids), shares, floor)
     alone = (count == 1) & (constant == 0) & complete[:, 0]
     found = np.where(count == 0, ONE, np.where(alone, ids[:, 0], found))
     return found, np.where(count == 0, constant, np.where(alone, scales[:, 0], factors))

@@ -113,7 +113,9 @@ class _Projected:
             numbers, direction = self.numbers[part], _direction(width)
             size = np.abs(numbers)
             projected[part] = numbers @ direction
-            apart[part] = self.tolerance * (np.maximum(size, self.floor) @ direction) + _ROUNDING * (size @ direction)
+            even = np.ndim(self.floor) == 0 and size.max() <= self.floor
+            near = self.floor * direction.sum() if even else np.maximum(size, self.floor) @ direction
+            apart[part] = self.tolerance * near + _ROUNDING * (size @ direction)
         return projected, apart
 
 
@@ -211,26 +213,29 @@ def _among(marks: Array, others: Array) -> Array:
     return np.asarray((marks[:, None] == others).any(axis=1))
 
 
-def normalised(rows: Array, sets_scale: Array | None = None) -> tuple[Array, Array]:
+def normalised(rows: Array, leading: int | None = None) -> tuple[Array, Array]:
     """Divides each row by its largest entry, sign included.
 
     Args:
         rows: shape (n, k), float64.
-        sets_scale: which entries are looked at; all if None. Shape: (k,) or (n, k), booleans.
+        leading: how many entries of a row are looked at, the first ones; all if None.
 
     Returns:
         the rows and what they were divided by, 0 (and a row of zeros there) where all that is looked at is 0.
     """
     scales, shares = np.zeros(len(rows)), np.zeros(rows.shape)
     for part in parts_of(*rows.shape):
-        magnitude = np.abs(rows[part])
-        if sets_scale is not None:
-            magnitude = np.where(sets_scale if sets_scale.ndim == 1 else sets_scale[part], magnitude, 0)
+        magnitude = np.abs(rows[part, :leading])
+        if not magnitude.size:
+            continue
         # Of entries that rounding could exchange the first is taken, so that multiples are divided by the same one.
         largest = (magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - 1e-6)).argmax(axis=1)
         index = np.arange(len(magnitude))
-        scales[part] = np.where(magnitude[index, largest] > 0, rows[part][index, largest], 0)
-        np.divide(rows[part], scales[part, None], out=shares[part], where=scales[part, None] != 0)
+        found = np.where(magnitude[index, largest] > 0, rows[part][index, largest], 0)
+        scales[part] = found
+        nothing = found == 0
+        np.divide(rows[part], np.where(nothing, 1, found)[:, None], out=shares[part])
+        shares[part][nothing] = 0
     return shares, scales
 
 

@@ -52,7 +52,7 @@ def test_rows_whose_projections_meet_are_told_apart():
 
 
 def test_a_row_is_divided_by_its_largest_entry_that_counts():
-    rows, scales = normalised(np.array([[1.0, -4, 9], [0, 0, 3]]), np.array([True, True, False]))
+    rows, scales = normalised(np.array([[1.0, -4, 9], [0, 0, 3]]), leading=2)
     assert (scales == [-4, 0]).all()
     assert (rows == [[-0.25, 1, -2.25], [0, 0, 0]]).all()
 
