@@ -174,7 +174,7 @@ def needed(trace: Trace) -> Array:
 def over(cells: Array, factor: Array) -> Array:
     """Returns for each position of a factor whether any of the cells there is true."""
     others = tuple([axis for axis, size in enumerate(factor.shape) if size == 1 != cells.shape[axis]])
-    found = cells.any(axis=others, keepdims=True) if others else cells
+    found = np.asarray(cells.any(axis=others, keepdims=True)) if others else cells
     return found if found.shape == factor.shape else np.broadcast_to(found, factor.shape)
 
 

@@ -8,14 +8,14 @@ shape inference is tried in another process first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.errors import ModelFileError
 from compress.onnx_io.runtime import RunError, borrowed_runtime
-from compress.onnx_io.tensors import all_nodes, graphs, is_external, subgraphs
+from compress.onnx_io.tensors import Contents, is_external, subgraphs
 from compress.onnx_io.weights import SMALL_ELEMENTS, take_apart
 
 if TYPE_CHECKING:
@@ -26,19 +26,20 @@ _SUSPICIOUS = 1 << 24  # sizes above it are common only as "up to the end"
 _NODES = 1_000_000  # of a graph with its functions written out
 
 
-def require_bounded(model: onnx.ModelProto, what: str) -> None:
+def require_bounded(model: onnx.ModelProto, what: str, inside: Contents) -> None:
     """Checks that a model is not made to unfold without end.
 
     Args:
         model: as parsed; its tensors are sound.
         what: names it in messages.
+        inside: what it holds.
 
     Raises:
         ModelFileError: naming what unfolds.
     """
-    nodes = list(all_nodes(model))
-    constants = _scalars(model, nodes)
-    for node in nodes:
+    stored = list(_constants(inside))
+    constants = _scalars(stored)
+    for node in inside.nodes:
         if node.op_type != "Range" or not all(name in constants for name in node.input) or len(node.input) != 3:
             continue
         start, limit, step = (constants[name] for name in node.input)
@@ -51,29 +52,30 @@ def require_bounded(model: onnx.ModelProto, what: str) -> None:
                 next_step="do not use this file",
             )
     _require_few_nodes(model, what)
-    if any(abs(size) > _SUSPICIOUS for size in _sizes(model, nodes)):
+    if any(abs(size) > _SUSPICIOUS for size in _sizes(inside, stored)):
         _try_shape_inference(model, what)
 
 
-def _sizes(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> Iterator[int]:
+def _sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> Iterator[int]:
     """Yields the integers that a model states: attributes, sizes of axes, small constants.
 
     The bounds of slices are left out: "up to the end" is commonly written as the largest integer.
     """
     from onnx import numpy_helper
 
-    bounds = {name for node in nodes if node.op_type == "Slice" for name in node.input[1:]}
-    bounds -= {name for node in nodes for name in node.input[: 1 if node.op_type == "Slice" else None]}
-    for name, tensor in _constants(model, nodes):
+    bounds = {name for node in inside.nodes if node.op_type == "Slice" for name in node.input[1:]}
+    if bounds:
+        bounds -= {name for node in inside.nodes for name in node.input[: 1 if node.op_type == "Slice" else None]}
+    for name, tensor in stored:
         yield from tensor.dims
         integers = tensor.data_type in (tensor.INT64, tensor.INT32) and math.prod(tensor.dims) <= SMALL_ELEMENTS
         if integers and name not in bounds and not is_external(tensor):
             yield from (int(size) for size in numpy_helper.to_array(tensor).flat)
-    for node in nodes:
+    for node in inside.nodes:
         for attribute in node.attribute if node.op_type != "Slice" else ():
             yield attribute.i
             yield from attribute.ints
-    for graph in graphs(model.graph):
+    for graph in inside.graphs:
         for value in (*graph.input, *graph.output, *graph.value_info):
             yield from (dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
@@ -92,25 +94,21 @@ def _try_shape_inference(model: onnx.ModelProto, what: str) -> None:
             ) from error
 
 
-def _constants(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
+def _constants(inside: Contents) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Yields what a model stores, by the names under which nodes read it."""
-    for graph in graphs(model.graph):
+    for graph in inside.graphs:
         yield from ((tensor.name, tensor) for tensor in graph.initializer)
-    for node in nodes:
+    for node in inside.nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield (node.output[0] if node.op_type == "Constant" and node.output else ""), attribute.t
 
 
-def _scalars(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> dict[str, float]:
+def _scalars(stored: Iterable[tuple[str, onnx.TensorProto]]) -> dict[str, float]:
     """Returns the single numbers that a model stores."""
     from onnx import numpy_helper
 
-    scalars = {
-        name: tensor
-        for name, tensor in _constants(model, nodes)
-        if list(tensor.dims) in ([], [1]) and not tensor.external_data
-    }
+    scalars = {name: tensor for name, tensor in stored if list(tensor.dims) in ([], [1]) and not tensor.external_data}
     arrays = {name: numpy_helper.to_array(tensor) for name, tensor in scalars.items()}
     return {name: float(array.reshape(-1)[0]) for name, array in arrays.items() if array.dtype.kind in "iuf"}
 

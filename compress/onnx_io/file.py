@@ -7,8 +7,9 @@ that names the file, the reason and the next step.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.artifact import atomic_path, require_file, write_bytes
 from compress.errors import ModelFileError
@@ -17,10 +18,10 @@ from compress.onnx_io.kinds import recognise
 from compress.onnx_io.parts import file_bytes, file_parts
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
 from compress.onnx_io.tensors import (
-    all_nodes,
+    Contents,
+    contents,
     copy_fields,
     external_entry,
-    graphs,
     is_external,
     load_external_data,
     point_to,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InputSpec",
     "check_model",
+    "clear_metadata",
     "input_shapes",
     "parse_model",
     "random_inputs",
@@ -73,9 +75,10 @@ def read_model(path: Path) -> onnx.ModelProto:
             nodes that unfold without end, or is refused by the ONNX checker.
     """
     model = parse_model(_bytes(path), f"model {path}")
-    require_external_data(model, path)
-    require_sound(model, f"model {path}")
-    load_external_data(model, path)
+    inside = contents(model)
+    require_external_data(inside.tensors, path)
+    require_sound(model, f"model {path}", inside)
+    load_external_data(inside.tensors, path)
     check_model(model, f"model {path}")
     return model
 
@@ -108,18 +111,20 @@ def parse_model(data: bytes, what: str) -> onnx.ModelProto:
     raise ModelFileError(f"{what} {reason}", next_step="download or export it again")
 
 
-def require_sound(model: onnx.ModelProto, what: str) -> None:
+def require_sound(model: onnx.ModelProto, what: str, inside: Contents | None = None) -> None:
     """Checks what native code takes for granted, before it sees a model.
 
     Args:
         model: as parsed.
         what: names it in messages.
+        inside: what it holds, if that has been listed already.
 
     Raises:
         ModelFileError: if a tensor does not hold what its shape says, or something unfolds without end.
     """
-    require_sound_tensors(model, what)
-    require_bounded(model, what)
+    inside = inside or contents(model)
+    require_sound_tensors(inside.tensors, what)
+    require_bounded(model, what, inside)
 
 
 def write_model(model: onnx.ModelProto | Parted, path: Path) -> None:
@@ -173,8 +178,9 @@ def model_files(path: Path) -> list[Path]:
         ModelFileError: as `read_model` does, but for the checker.
     """
     model = parse_model(_bytes(path), f"model {path}")
-    require_external_data(model, path)
-    named = (path.parent / external_entry(tensor)["location"] for tensor in tensors(model) if is_external(tensor))
+    stored = tensors(model)
+    require_external_data(stored, path)
+    named = (path.parent / external_entry(tensor)["location"] for tensor in stored if is_external(tensor))
     return [path, *dict.fromkeys(named)]
 
 
@@ -197,18 +203,28 @@ def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 
     stripped = onnx.ModelProto()
     stripped.CopyFrom(model)
-    carriers = [stripped, *stripped.functions, *all_nodes(stripped), *tensors(stripped)]
-    for graph in graphs(stripped.graph):
-        carriers += [graph, *graph.input, *graph.output]
-    for node in all_nodes(stripped):
-        carriers += node.attribute
-    own = list(stripped.metadata_props)
-    for carrier in carriers:
-        for field in ("doc_string", "metadata_props", "value_info"):
-            if field in carrier.DESCRIPTOR.fields_by_name:
-                carrier.ClearField(field)
-    stripped.metadata_props.extend(own)
+    clear_metadata(stripped)
     return stripped
+
+
+def clear_metadata(model: onnx.ModelProto) -> None:
+    """Takes out of a model what `strip_metadata` leaves out."""
+    inside = contents(model)
+    carriers: list[Any] = [*model.functions, *inside.nodes, *inside.tensors, *inside.graphs]
+    for graph in inside.graphs:
+        carriers += (*graph.input, *graph.output)
+    for node in inside.nodes:
+        carriers += node.attribute
+    for carrier in carriers:
+        for field in _metadata_of(carrier.DESCRIPTOR):
+            carrier.ClearField(field)
+    model.ClearField("doc_string")
+
+
+@cache
+def _metadata_of(kind: Any) -> tuple[str, ...]:
+    """Returns the fields that no runtime reads of a kind of message, given its descriptor."""
+    return tuple(field for field in ("doc_string", "metadata_props", "value_info") if field in kind.fields_by_name)
 
 
 def _bytes(path: Path) -> bytes:

@@ -32,8 +32,7 @@ class Values:
         self._graph = graph
         self._constant = {"", *graph.constants}
         for node in nodes:
-            alone = not any(attribute.HasField("g") for attribute in node.attribute)
-            if alone and self.constant(*node.input):
+            if self.constant(*node.input) and not any(attribute.HasField("g") for attribute in node.attribute):
                 self._constant.update(node.output)
 
     def constant(self, *names: str) -> bool:

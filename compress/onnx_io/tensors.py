@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,55 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 
-def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor that a model stores: initializers and attributes, in graphs, subgraphs and functions."""
-    for graph in graphs(model.graph):
-        yield from graph.initializer
+@dataclass(frozen=True)
+class Contents:
+    """What a model holds, at any depth; listed once, however many ask.
+
+    Attributes:
+        graphs: its own, and those inside nodes.
+        nodes: of all of these and of its functions.
+        tensors: all that it stores: initializers and attributes.
+    """
+
+    graphs: Sequence[onnx.GraphProto]
+    nodes: Sequence[onnx.NodeProto]
+    tensors: Sequence[onnx.TensorProto]
+
+
+def contents(model: onnx.ModelProto) -> Contents:
+    """Returns what a model holds."""
+    inside, nodes = list(graphs(model.graph)), []
+    for graph in inside:
+        nodes += graph.node
+    for function in model.functions:
+        nodes += function.node
+        for graph in subgraphs(function.node):
+            nodes += graph.node
+    stored: list[onnx.TensorProto] = []
+    for graph in inside:
+        stored += graph.initializer
         for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    for node in all_nodes(model):
+            stored += (sparse.values, sparse.indices)
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            sparse_values = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-            for sparse in (*sparse_values, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
+                stored.append(attribute.t)
+            stored += attribute.tensors
+            if attribute.HasField("sparse_tensor"):
+                stored += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            for sparse in attribute.sparse_tensors:
+                stored += (sparse.values, sparse.indices)
+    return Contents(inside, nodes, stored)
+
+
+def tensors(model: onnx.ModelProto) -> Sequence[onnx.TensorProto]:
+    """Returns every tensor that a model stores: initializers and attributes, in graphs, subgraphs and functions."""
+    return contents(model).tensors
+
+
+def all_nodes(model: onnx.ModelProto) -> Sequence[onnx.NodeProto]:
+    """Returns every node, of subgraphs and functions too."""
+    return contents(model).nodes
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -43,24 +79,15 @@ def subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
             yield from graphs(graph)
 
 
-def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+def inner_graphs(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
     """Returns the graphs that a node holds, not those inside them."""
     found: list[onnx.GraphProto] = []
     for attribute in node.attribute:
         if attribute.HasField("g"):
             found.append(attribute.g)
-        found.extend(attribute.graphs)
+        if attribute.graphs:
+            found += attribute.graphs
     return found
-
-
-def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Yields every node, of subgraphs and functions too."""
-    for graph in graphs(model.graph):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
-        for graph in subgraphs(function.node):
-            yield from graph.node
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:
@@ -75,11 +102,11 @@ def external_entry(tensor: onnx.TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def require_external_data(model: onnx.ModelProto, path: Path) -> int:
+def require_external_data(stored: Iterable[onnx.TensorProto], path: Path) -> int:
     """Checks that each external tensor lies whole in a file of the model's folder.
 
     Args:
-        model: as parsed, nothing loaded.
+        stored: the tensors of a model as parsed, nothing loaded.
         path: the file that it comes from.
 
     Returns:
@@ -90,7 +117,7 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
     """
     total = 0
     folder = path.parent.resolve()
-    for tensor in tensors(model):
+    for tensor in stored:
         if not is_external(tensor):
             continue
         what = f"model {path}: tensor {tensor.name!r}"
@@ -133,11 +160,11 @@ def require_external_data(model: onnx.ModelProto, path: Path) -> int:
     return total
 
 
-def require_sound_tensors(model: onnx.ModelProto, what: str) -> None:
+def require_sound_tensors(stored: Iterable[onnx.TensorProto], what: str) -> None:
     """Checks that each tensor inside the model holds as much data as its shape and element type ask for.
 
     Args:
-        model: as parsed; external tensors are passed over.
+        stored: the tensors of a model as parsed; external ones are passed over.
         what: names it in messages.
 
     Raises:
@@ -145,7 +172,7 @@ def require_sound_tensors(model: onnx.ModelProto, what: str) -> None:
     """
     from onnx import numpy_helper
 
-    for tensor in tensors(model):
+    for tensor in stored:
         if is_external(tensor):
             continue
         reason = None
@@ -185,9 +212,9 @@ def stored_bytes(tensor: onnx.TensorProto) -> int | None:
     return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Reads external tensors into the model, which is changed; `require_external_data` has checked them."""
-    for tensor in tensors(model):
+def load_external_data(stored: Iterable[onnx.TensorProto], path: Path) -> None:
+    """Reads the external ones of a model's tensors, which are changed; `require_external_data` has checked them."""
+    for tensor in stored:
         if not is_external(tensor):
             continue
         entry = external_entry(tensor)

@@ -12,7 +12,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Cost, onnx_cost
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.file import clear_metadata
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
@@ -132,7 +132,8 @@ def _exported(graph: gs.Graph, original: ModelProto, owned: Owned) -> Parted:
     model.producer_name, model.producer_version = original.producer_name, original.producer_version
     del model.metadata_props[:]
     model.metadata_props.extend(original.metadata_props)
-    return Parted(strip_metadata(model), weights)
+    clear_metadata(model)
+    return Parted(model, weights)
 
 
 def _constants(graph: gs.Graph) -> Iterator[tuple[str, gs.Constant]]:
