@@ -40,6 +40,11 @@ class Cells:
         """Returns the cells at flat positions, in the shape of `index`."""
         return Cells(self.ids.reshape(-1)[index], self.scales.reshape(-1)[index])
 
+    def reshape(self, shape: Iterable[int]) -> Cells:
+        """Returns the cells in another shape, in their order."""
+        shape = tuple(shape)
+        return Cells(self.ids.reshape(shape), self.scales.reshape(shape))
+
     def broadcast(self, shape: Iterable[int]) -> Cells:
         """Returns the cells repeated to a shape."""
         shape = tuple(shape)
@@ -140,7 +145,7 @@ class Likeness:
             return self.constant(name, axes, rank)
         shape = self.trace.graph.shapes[name]
         cells, missing = self.of(name), rank - len(shape)
-        padded = Cells(*(part.reshape((1,) * missing + part.shape) for part in (cells.ids, cells.scales)))
+        padded = cells.reshape((1,) * missing + cells.ids.shape)
         return self.apart(padded, (1,) * missing + tuple(shape), axes)
 
     def apart(self, cells: Cells, shape: Shape, axes: Iterable[int]) -> Cells:

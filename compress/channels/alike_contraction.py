@@ -47,13 +47,12 @@ class _Products:
 
     def undivided(self, index: Any) -> Array:
         """Returns some rows that are not divided by anything yet; see `Numbers`."""
-        rows = np.arange(len(self.weight))[index]
-        groups, width = self.scales.shape
-        group = rows // max(1, len(self.weight) // groups)
-        made = np.empty((len(rows), self.shape[1]))
-        made[:, :-1], made[:, -1] = self.weight[index].reshape(len(rows), -1), self.bias[index]
-        terms = made[:, :-1].reshape(len(rows), width, -1)
+        taken = self.weight[index]
+        made = np.empty((len(taken), self.shape[1]))
+        made[:, :-1], made[:, -1] = taken.reshape(len(taken), -1), self.bias[index]
+        terms = made[:, :-1].reshape(len(taken), self.scales.shape[1], -1)
         terms[np.abs(terms) <= self.limit] = 0
+        group = np.arange(len(self.weight))[index] // max(1, len(self.weight) // len(self.scales))
         if self.order is not None:
             terms[:] = np.take_along_axis(terms, self.order[group][:, :, None], axis=1)
         if (self.scales != 1).any():

@@ -99,12 +99,14 @@ def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Has
     constant = np.where(ids == ONE, scales, 0).sum(axis=1)
     complete = np.broadcast_to(whole, ids.shape)
     ids, scales, complete = _sorted(np.where(ids == ONE, 0, scales), ids, complete)
-    for term in range(1, ids.shape[1]):
-        again = (ids[:, term] == ids[:, term - 1]) & (ids[:, term] != _NOTHING)
+    repeated = (ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] != _NOTHING)
+    for term in range(1, ids.shape[1] if repeated.any() else 0):
+        again = repeated[:, term - 1]
         scales[again, term] += scales[again, term - 1]
         complete[again, term] |= complete[again, term - 1]
         scales[again, term - 1] = 0
-    ids, scales, complete = _sorted(scales, ids, complete)
+    if repeated.any():
+        ids, scales, complete = _sorted(scales, ids, complete)
     count = (ids != _NOTHING).sum(axis=1)
     rows = np.concatenate([scales, constant[:, None]], axis=1)
     shares, factors = normalised(rows, leading=scales.shape[1])
@@ -118,9 +120,8 @@ def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Has
 def _sorted(scales: Array, ids: Array, whole: Array) -> tuple[Array, Array, Array]:
     """Returns ids, scales and what goes with them, terms in the order of their ids, those of scale 0 behind."""
     ids = np.where(scales == 0, _NOTHING, ids)
-    order = ids.argsort(axis=1, kind="stable")
-    first, second, third = (np.take_along_axis(part, order, axis=1) for part in (ids, scales, whole))
-    return first, second, third
+    places = np.arange(len(ids))[:, None], ids.argsort(axis=1, kind="stable")
+    return ids[places], scales[places], whole[places]
 
 
 def _product(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Hashable) -> tuple[Array, Array]:

@@ -59,14 +59,12 @@ class Numbering:
         parts = [part.at(among) for part, among in shared if among.any()]
         if not parts and _distinct(new.marks):
             # The usual case, for which no number is looked at.
-            found = np.arange(self._next, self._next + len(keys))
-            self._next += len(keys)
-            new.ids[:] = found
-            seen.append(new)
-            return found
+            return self._all_new(new, seen)
         every = _joined([*parts, new]) if parts else new
         before = len(every.ids) - len(keys)
         leaders = _leaders(every, self.tolerance, floor)
+        if not parts and (leaders == new.places).all():
+            return self._all_new(new, seen)
         every.ids[leaders[:before]] = every.ids[:before]
         heads = np.unique(leaders[every.ids[leaders] < 0])
         every.ids[heads] = np.arange(self._next, self._next + heads.size)
@@ -76,6 +74,14 @@ class Numbering:
             new.ids[heads - before] = every.ids[heads]
             seen.append(new.at(heads - before))
         return np.asarray(found)
+
+    def _all_new(self, rows: _Rows, seen: list[_Rows]) -> Array:
+        """Gives each row an id of its own, and remembers them; returns the ids."""
+        found = np.arange(self._next, self._next + len(rows.ids))
+        self._next += len(found)
+        rows.ids[:] = found
+        seen.append(rows)
+        return found
 
 
 class Numbers(Protocol):

@@ -62,12 +62,33 @@ def origin(nodes: dict[str, gs.Node], node: Node) -> gs.Node:
 
 def fresh_name(graph: gs.Graph, wanted: str) -> str:
     """Returns a tensor name that the graph does not use yet."""
-    return unused(wanted, _names(graph))
+    return Names(graph).fresh(wanted)
 
 
 def fresh_node_name(graph: gs.Graph, wanted: str) -> str:
     """Returns a node name that the graph does not use yet."""
     return unused(wanted, {node.name for node in graph.nodes})
+
+
+class Names:
+    """The names that the tensors of a graph have, gathered once for all that is to get a new one.
+
+    Args:
+        graph: whatever else gives new names to its tensors must ask here too.
+    """
+
+    def __init__(self, graph: gs.Graph) -> None:
+        self._taken = _names(graph)
+
+    def fresh(self, wanted: str) -> str:
+        """Returns a name like `wanted` that no tensor has, nor will get from here."""
+        name = unused(wanted, self._taken)
+        self._taken.add(name)
+        return name
+
+    def constant(self, wanted: str, values: Array) -> gs.Constant:
+        """Returns a new constant under an unused name like `wanted`."""
+        return gs.Constant(self.fresh(wanted), np.array(values, order="C"))
 
 
 def unused(wanted: str, names: set[str]) -> str:
@@ -87,4 +108,4 @@ def _names(graph: gs.Graph) -> set[str]:
 
 def constant(graph: gs.Graph, name: str, values: Array) -> gs.Constant:
     """Returns a new constant under an unused name like `name`."""
-    return gs.Constant(fresh_name(graph, name), np.array(values, order="C"))
+    return Names(graph).constant(name, values)

@@ -9,8 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from strategies import make_model, networks
 
 from compress.channels.alike import likeness
+from compress.channels.labels import Labels
 from compress.channels.rules import rules
-from compress.channels.trace import trace
+from compress.channels.trace import Trace, trace
 from compress.onnx_io.graph import channel_graph
 from compress.onnx_io.session import random_inputs, session
 from compress.rewrite import rewrite
@@ -286,6 +287,16 @@ def test_rules_are_covered():
 def test_claimed_values_are_the_runtimes(operator):
     for seed in range(3):
         assert_values_are_the_runtimes(network_around(operator, seed))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_rule_that_is_prompted_by_values_says_nothing_without(operator):
+    graph = channel_graph(network_around(operator, 0))
+    for one in graph.nodes:
+        silent = Trace(graph, Labels(graph))
+        if silent.rule(one).prompted:
+            silent.rule(one).evaluate(one, silent)
+            assert not any((silent.values, silent.examples, silent.fixed, silent.averaging, silent.tainted))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

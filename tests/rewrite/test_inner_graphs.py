@@ -6,9 +6,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from strategies import IR_VERSION
 
+from compress.channels.alike import likeness
 from compress.onnx_io.session import session
 from compress.onnx_io.tensors import graphs
 from compress.rewrite import explain, rewrite
+from compress.rewrite.passes import merge_duplicates
 
 F = np.float32
 CHANNELS, HIDDEN, DEAD = 4, 8, [0, 3, 5, 6]
@@ -221,6 +223,20 @@ def test_a_choice_that_is_none_becomes_part_of_the_graph():
     # What a branch computes counts before as well: 25 places, 4 · 4, and twice 4 · 8 or 4 · 4.
     assert (result.macs_before, result.macs_after) == (25 * (16 + 2 * 32), 25 * (16 + 2 * 16))
     assert weights_of(result.model) == sorted([*CUT, (CHANNELS, CHANNELS, 1, 1)])
+
+
+def test_choices_inside_choices_are_opened_before_anything_else_is_sought(monkeypatch):
+    """The dearest analysis waits until all is in sight."""
+    sought = []
+    monkeypatch.setattr(merge_duplicates, "likeness", lambda known: sought.append(known) or likeness(known))
+    inner = choice(graph([node("Exp", "r", "t")], "t"), graph([node("Neg", "r", "t")], "t"), "s", "always")
+    first = graph([node("Relu", "h", "r"), inner, node("Add", "r s", "q")], "q")
+    second = graph([node("Neg", "h", "q")], "q")
+    weight = np.random.default_rng(0).standard_normal((CHANNELS, CHANNELS, 1, 1)).astype(F)
+    nodes = [node("Conv", "x w", "h"), choice(first, second, "y", "always")]
+    result = proven(whole(nodes, "y", {"w": weight, "always": np.array(True)}))
+    assert [n.op_type for n in result.model.graph.node] == ["Conv", "Relu", "Exp", "Add"]
+    assert len(sought) == 1
 
 
 @pytest.mark.parametrize("value", [True, False])

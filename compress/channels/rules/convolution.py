@@ -70,11 +70,11 @@ class Convolution(WindowedSum):
             return
         beside = [axis for axis in range(len(shape)) if axis != 1]
         inputs = likeness.apart(likeness.opened(likeness.of(x), beside), shape, (1,))
-        columns = inputs.at(np.arange(shape[1]).reshape(int(node.attributes.get("group", 1)), -1))
+        columns = inputs.reshape((int(node.attributes.get("group", 1)), -1))
         likeness.reads.append(Read(node, name, 1, columns))
         signature = likeness.signature(node, columns, without=("group",))
         rows = contracted(likeness, signature, columns, weight, bias, trace.limit(weight))
-        likeness.set(y, rows.at(np.arange(len(weight)).reshape([-1 if a == 1 else 1 for a in range(len(shape))])))
+        likeness.set(y, rows.reshape(-1 if a == 1 else 1 for a in range(len(shape))))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         groups = int(node.attributes.get("group", 1))

@@ -145,14 +145,14 @@ class MatrixProduct(Rule):
             return
         beside = [axis for axis in range(len(shape)) if axis != inner]
         inputs = likeness.apart(likeness.opened(likeness.of(a), beside), shape, (inner,))
-        columns = inputs.at(np.arange(shape[inner])[None, :])
+        columns = inputs.reshape((1, -1))
         likeness.reads.append(Read(node, b, inner_b, columns))
         rows = weight if inner_b == 1 else weight.T
         factors = columns.scales * self._factor(node, "alpha")
         bias = np.broadcast_to(c.reshape(-1) * self._factor(node, "beta"), (len(rows),))
         signature = ("MatMul", row, likeness.extent(a, columns))
         cells = contracted(likeness, signature, Cells(columns.ids, factors), rows, bias, trace.limit(weight))
-        likeness.set(y, cells.at(np.arange(len(rows)).reshape([1] * (rank - 1) + [-1])))
+        likeness.set(y, cells.reshape((1,) * (rank - 1) + (-1,)))
 
     def _alike_products(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         """Both operands vary, or one has batch axes: each result is of the functions that are contracted."""

@@ -61,14 +61,14 @@ class TransposedConvolution(WindowedSum):
         groups = int(node.attributes.get("group", 1))
         beside = [axis for axis in range(len(shape)) if axis != 1]
         inputs = likeness.apart(likeness.opened(likeness.of(x), beside), shape, (1,))
-        columns = inputs.at(np.arange(shape[1]).reshape(groups, -1))
+        columns = inputs.reshape((groups, -1))
         if groups == 1:
             likeness.reads.append(Read(node, name, 0, columns))
         by_group = weight.reshape(groups, shape[1] // groups, weight.shape[1], -1)
         by_output = by_group.swapaxes(1, 2).reshape(len(bias), shape[1] // groups, -1)
         signature = likeness.signature(node, columns, without=("group",))
         rows = contracted(likeness, signature, columns, by_output, bias, trace.limit(weight))
-        likeness.set(y, rows.at(np.arange(len(bias)).reshape([-1 if a == 1 else 1 for a in range(len(shape))])))
+        likeness.set(y, rows.reshape(-1 if a == 1 else 1 for a in range(len(shape))))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         groups = int(node.attributes.get("group", 1))

@@ -9,7 +9,7 @@ from compress.channels.graph import Array, Node
 from compress.channels.rules.base import NodeEdit
 from compress.channels.sweep import Kept, sweep
 from compress.channels.trace import Trace
-from compress.rewrite.graph_pass import Pass, constant, fresh_name, fresh_node_name, origin, producers
+from compress.rewrite.graph_pass import Names, Pass, fresh_node_name, origin, producers
 from compress.rewrite.passes import passes
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -31,10 +31,10 @@ class DropChannels(Pass):
         if not all(isinstance(tensor, gs.Constant) for tensor in cut):
             # What is known to be constant must be one in the file before it can be cut.
             return []
-        nodes = producers(graph)
+        nodes, names = producers(graph), Names(graph)
         gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in trace.graph.nodes]
         edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in trace.graph.nodes]
-        silenced = sum(_reweigh(graph, origin(nodes, node), node, trace, kept) for node in trace.graph.nodes)
+        silenced = sum(_reweigh(names, origin(nodes, node), node, trace, kept) for node in trace.graph.nodes)
         removed = 0
         for name, tensor in graph.tensors().items():
             axes = kept.axes(name) if name in trace.graph.constants else {}
@@ -47,10 +47,10 @@ class DropChannels(Pass):
                 tensor.values = np.ascontiguousarray(values)
         for node, gain in gains:
             if gain is not None:
-                _add_gain(graph, origin(nodes, node), node, gain, trace, kept)
+                _add_gain(graph, names, origin(nodes, node), node, gain, trace, kept)
         for node, edit in edits:
             if edit is not None:
-                _edit(graph, origin(nodes, node), edit)
+                _edit(graph, names, origin(nodes, node), edit)
         for tensor in graph.tensors().values():
             if isinstance(tensor, gs.Variable) and tensor not in graph.inputs and tensor not in graph.outputs:
                 tensor.shape = None
@@ -58,7 +58,7 @@ class DropChannels(Pass):
         return [f"{removed} channels removed", *notes]
 
 
-def _reweigh(graph: gs.Graph, target: gs.Node, node: Node, trace: Trace, kept: Kept) -> bool:
+def _reweigh(names: Names, target: gs.Node, node: Node, trace: Trace, kept: Kept) -> bool:
     """Gives a node's carrier channel what other constants had added, and reads no more what nothing makes.
 
     The weight may be shared, so it is copied.
@@ -79,11 +79,13 @@ def _reweigh(graph: gs.Graph, target: gs.Node, node: Node, trace: Trace, kept: K
         values[(slice(None),) * axis + (carrier,)] += gain.astype(values.dtype)
     for axis, index in kept.axes(name).items():
         values = values.take(index, axis=axis)
-    target.inputs[1] = constant(graph, name, values)
+    target.inputs[1] = names.constant(name, values)
     return silent is not None
 
 
-def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: Trace, kept: Kept) -> None:
+def _add_gain(
+    graph: gs.Graph, names: Names, target: gs.Node, node: Node, gain: Array, trace: Trace, kept: Kept
+) -> None:
     """Adds to each output channel what the constants that went had added."""
     output, rank = node.outputs[0], len(trace.graph.shapes[node.outputs[0]])
     axis = 1 if node.operator in _CONVOLUTIONS else rank - 1
@@ -91,37 +93,37 @@ def _add_gain(graph: gs.Graph, target: gs.Node, node: Node, gain: Array, trace: 
         for along, size in enumerate(gain.shape):
             gain = gain.compress(kept.mask(output, along), axis=along) if size > 1 else gain
         if gain.any():
-            _add(graph, target, node, gain.astype(trace.values[node.inputs[1]].dtype))
+            _add(graph, names, target, node, gain.astype(trace.values[node.inputs[1]].dtype))
         return
     remaining = gain[kept.mask(output, axis)]
-    if not remaining.any() or _shifted(graph, target.outputs[0], remaining, axis - rank):
+    if not remaining.any() or _shifted(graph, names, target.outputs[0], remaining, axis - rank):
         return
     bias = target.inputs[2] if len(target.inputs) > 2 else None
     scale = float(node.attributes.get("beta", 1.0))
     dtype = trace.values[node.inputs[1]].dtype
     takes_bias = node.operator in (*_CONVOLUTIONS, "Gemm") and scale != 0
     if takes_bias and bias is None:
-        target.inputs.append(constant(graph, f"{output}.bias", (remaining / scale).astype(dtype)))
+        target.inputs.append(names.constant(f"{output}.bias", (remaining / scale).astype(dtype)))
     elif takes_bias and bias is not None and bias.is_empty():
-        target.inputs[2] = constant(graph, f"{output}.bias", (remaining / scale).astype(dtype))
+        target.inputs[2] = names.constant(f"{output}.bias", (remaining / scale).astype(dtype))
     elif takes_bias and isinstance(bias, gs.Constant):
-        target.inputs[2] = constant(graph, bias.name, (bias.values + remaining / scale).astype(dtype))
+        target.inputs[2] = names.constant(bias.name, (bias.values + remaining / scale).astype(dtype))
     else:
         shape = [remaining.size if a == axis else 1 for a in range(rank)]
-        _add(graph, target, node, remaining.reshape(shape).astype(dtype))
+        _add(graph, names, target, node, remaining.reshape(shape).astype(dtype))
 
 
-def _add(graph: gs.Graph, target: gs.Node, node: Node, values: Array) -> None:
+def _add(graph: gs.Graph, names: Names, target: gs.Node, node: Node, values: Array) -> None:
     """Adds a constant to a node's result."""
     whole = target.outputs[0]
-    partial = gs.Variable(fresh_name(graph, f"{whole.name}.partial"), dtype=whole.dtype)
+    partial = gs.Variable(names.fresh(f"{whole.name}.partial"), dtype=whole.dtype)
     target.outputs[0] = partial
-    added = constant(graph, f"{whole.name}.constant", values)
+    added = names.constant(f"{whole.name}.constant", values)
     name = fresh_node_name(graph, f"{node.name}.constant")
     graph.nodes.append(gs.Node("Add", name, inputs=[partial, added], outputs=[whole]))
 
 
-def _shifted(graph: gs.Graph, tensor: gs.Variable, gain: Array, axis: int) -> bool:
+def _shifted(graph: gs.Graph, names: Names, tensor: gs.Variable, gain: Array, axis: int) -> bool:
     """Adds a gain to the shift of the one node that reads a tensor, if it has one; tells whether it has."""
     if len(tensor.outputs) != 1 or any(tensor is output for output in graph.outputs):
         return False
@@ -137,11 +139,11 @@ def _shifted(graph: gs.Graph, tensor: gs.Variable, gain: Array, axis: int) -> bo
     if not isinstance(shift, gs.Constant) or position < 0 or shift.values.shape[position] != gain.size:
         return False
     change = change.reshape([gain.size if a == position else 1 for a in range(shift.values.ndim)])
-    reader.inputs[index] = constant(graph, shift.name, (shift.values + change).astype(shift.values.dtype))
+    reader.inputs[index] = names.constant(shift.name, (shift.values + change).astype(shift.values.dtype))
     return True
 
 
-def _edit(graph: gs.Graph, target: gs.Node, edit: NodeEdit) -> None:
+def _edit(graph: gs.Graph, names: Names, target: gs.Node, edit: NodeEdit) -> None:
     for name, value in edit.attributes.items():
         if value is None:
             target.attrs.pop(name, None)
@@ -151,11 +153,11 @@ def _edit(graph: gs.Graph, target: gs.Node, edit: NodeEdit) -> None:
         while len(target.inputs) <= index:
             target.inputs.append(gs.Variable.empty())
         old = target.inputs[index].name or f"{target.outputs[0].name}.{target.op.lower()}"
-        target.inputs[index] = gs.Variable.empty() if values is None else constant(graph, old, values)
+        target.inputs[index] = gs.Variable.empty() if values is None else names.constant(old, values)
     for index, (where, values) in edit.overrides.items():
         computed = target.inputs[index]
-        result = gs.Variable(fresh_name(graph, f"{computed.name}.kept"), dtype=np.int64)
-        fixed = [constant(graph, f"{result.name}.where", where), constant(graph, f"{result.name}.sizes", values)]
+        result = gs.Variable(names.fresh(f"{computed.name}.kept"), dtype=np.int64)
+        fixed = [names.constant(f"{result.name}.where", where), names.constant(f"{result.name}.sizes", values)]
         graph.nodes.append(gs.Node("Where", result.name, inputs=[*fixed, computed], outputs=[result]))
         target.inputs[index] = result
 
