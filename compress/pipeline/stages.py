@@ -14,6 +14,7 @@ from compress.pipeline.manifest import StageRecord
 from compress.prune.driver import method_of
 from compress.prune.schedules import schedules
 from compress.recipe import Recipe
+from compress.targets.choose import target_named
 
 Work = Callable[[RunContext, Sequence[StageRecord]], dict[str, Any]]
 
@@ -85,6 +86,8 @@ def _prune_settings(context: RunContext) -> Any:
     found = _section("data", data=True, code=True)(context)
     settings = learning.as_stored(context.recipe.prune, context.recipe.quantize)
     found |= {"prune": settings.model_dump(mode="json")}
+    if settings.round_to == "auto":
+        found["widths"] = repr(target_named(settings.target).widths)
     return {**found, "between": _retrain(context)} if _trains(context) else found
 
 
@@ -102,7 +105,10 @@ def _rewrite(context: RunContext) -> Any:
     """Returns what decides the rewriting: how latency is measured too, where that decides how to round."""
     names = ("rewrite", "profile") if context.recipe.rewrite.round_to == "auto" else ("rewrite",)
     found = _section(*names, "data", data=True)(context)
-    return found | {"rewrite": context.recipe.rewriting.model_dump(mode="json")}
+    settings = context.recipe.rewriting
+    if settings.target is not None:
+        found["widths"] = repr(target_named(settings.target).widths)
+    return found | {"rewrite": settings.model_dump(mode="json")}
 
 
 def _weights(context: RunContext) -> list[Path]:
