@@ -11,11 +11,10 @@ from pydantic import Field
 from sklearn.cluster import DBSCAN
 
 from compress.channels.graph import Array
-from compress.errors import DataError
 from compress.prune.activations import mean_maps
 from compress.prune.criteria.filter_norm import FilterL1
 from compress.prune.problem import PruningProblem, Stratum
-from compress.prune.search import Choice, Progress, Search, searches
+from compress.prune.search import Choice, Progress, TrainingSearch, searches
 from compress.prune.select import allowed_counts, amount, nearest, target, unreachable
 from compress.prune.students import student_of, whole_values
 from compress.prune.swarm import Fitness, Swarm, inertia
@@ -32,7 +31,7 @@ _BISECTIONS = 30  # of a share: far below one channel
 
 @searches.register("acp")
 @dataclass(frozen=True)
-class ACP(Search):
+class ACP(TrainingSearch):
     """Clusters the feature maps of each layer for a first structure, and lets a swarm of structures fly around it.
 
     A structure is how many channels each layer has. In the first one a layer has as many as there are clusters of its
@@ -67,7 +66,7 @@ class ACP(Search):
         cluster. A structure that has been trained is not trained again; of equal accuracies the lower loss is better.
     """
 
-    trains: ClassVar[bool] = True
+    judges: ClassVar[str | None] = "accuracy"
     distance: Annotated[float, Field(gt=0, lt=1)] = 0.007
     neighbours: Annotated[int, Field(ge=1)] = 5
     particles: Annotated[int, Field(ge=1)] = 10
@@ -80,21 +79,8 @@ class ACP(Search):
     epochs: Annotated[int, Field(ge=0)] = 3
     enforce: bool = True
 
-    def choose(
-        self,
-        problem: PruningProblem,
-        settings: PruneSettings,
-        *,
-        trainer: Trainer | None = None,
-        progress: Progress | None = None,
-    ) -> Choice:
+    def search(self, problem: PruningProblem, settings: PruneSettings, trainer: Trainer, progress: Progress) -> Choice:
         """Clusters, then flies."""
-        if trainer is None:
-            raise DataError("search 'acp' trains", next_step="give a recipe with --recipe")
-        if not len(trainer.dataset.validation):
-            raise DataError(
-                "search 'acp' chooses by the accuracy on validation images", next_step="set [data] validation above 0"
-            )
         colony = _Colony(self, problem, settings, trainer)
         rng = np.random.default_rng(problem.seed)
         start = np.asarray(colony.clusters, dtype=np.float64)
@@ -108,8 +94,7 @@ class ACP(Search):
             swarm.places = np.stack([colony.fitting(place) for place in swarm.places])
             swarm.land([colony.fitness(place) for place in swarm.places])
             told.append(swarm.best_fitness[0])
-            if progress is not None:
-                progress((cycle + 1) / self.cycles, f"best validation accuracy {told[-1]:.2f} %")
+            progress((cycle + 1) / self.cycles, f"best validation accuracy {told[-1]:.2f} %")
         keep = colony.keep(swarm.best_place)
         details: dict[str, Any] = {
             "clusters": list(colony.clusters),

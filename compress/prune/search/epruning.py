@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from compress.channels.graph import Array
-from compress.errors import DataError
 from compress.prune.energy import Dropping, energy_loss
 from compress.prune.evolution import candidates
 from compress.prune.masks import ChannelMask
 from compress.prune.problem import PruningProblem
-from compress.prune.search import Choice, Progress, Search, searches
+from compress.prune.search import Choice, Progress, TrainingSearch, searches
 from compress.prune.select import allowed_counts, amount, target
 from compress.prune.topk import top_accuracies
 from compress.recipe import PruneSettings
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 @searches.register("epruning")
 @dataclass(frozen=True)
-class EPruning(Search):
+class EPruning(TrainingSearch):
     """A population of states evolves by binary differential evolution on each batch; the best one's network trains.
 
     Each of S states says for every unit whether it is there, by a fair coin at first. On each batch every state gets a
@@ -58,7 +57,6 @@ class EPruning(Search):
         is evaluated in training mode, BatchNorm's running statistics held still.
     """
 
-    trains: ClassVar[bool] = True
     population: Annotated[int, Field(ge=4)] = 8
     mutation: Annotated[float, Field(ge=0, le=1)] = 0.9
     crossover: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -67,17 +65,8 @@ class EPruning(Search):
     explore_epochs: Annotated[int, Field(ge=1)] = 100
     enforce: bool = True
 
-    def choose(
-        self,
-        problem: PruningProblem,
-        settings: PruneSettings,
-        *,
-        trainer: Trainer | None = None,
-        progress: Progress | None = None,
-    ) -> Choice:
+    def search(self, problem: PruningProblem, settings: PruneSettings, trainer: Trainer, progress: Progress) -> Choice:
         """Trains and evolves; returns the best state, and the weights that were trained under it."""
-        if trainer is None:
-            raise DataError("search 'epruning' trains", next_step="give a recipe with --recipe")
         network = copy.deepcopy(problem.network)
         repair = _Repair(problem, settings if self.enforce else None)
         evolution = _Evolution(self, problem, repair)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 from torch import nn
 
 from compress.channels.graph import Array
-from compress.errors import DataError
 from compress.prune.criteria.filter_norm import FilterL1
 from compress.prune.masks import ChannelMask
 from compress.prune.problem import PruningProblem, Stratum, images_and_labels, sample_losses
 from compress.prune.reading_error import reading_error
-from compress.prune.search import Choice, Progress, Search, searches
+from compress.prune.search import Choice, Progress, TrainingSearch, searches
 from compress.prune.select import select
 from compress.prune.students import student_of, whole_values
 from compress.recipe import DistillSettings, PruneSettings
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 @searches.register("genetic")
 @dataclass(frozen=True)
-class Genetic(Search):
+class Genetic(TrainingSearch):
     """A genetic algorithm picks the channels of each layer, the least sensitive layer first; then it distils.
 
     Every layer keeps the same share of its channels, as many as the ratio asks for. An individual is a subset of that
@@ -64,7 +63,6 @@ class Genetic(Search):
         judged by what the cut layers before them hand on.
     """
 
-    trains: ClassVar[bool] = True
     population: Annotated[int, Field(ge=2)] = 50
     generations: Annotated[int, Field(ge=1)] = 50
     crossover: Annotated[float, Field(ge=0, le=1)] = 0.8
@@ -76,17 +74,8 @@ class Genetic(Search):
     temperature: Annotated[float, Field(gt=0)] = 4.0
     weight: Annotated[float, Field(ge=0, le=1)] = 0.9
 
-    def choose(
-        self,
-        problem: PruningProblem,
-        settings: PruneSettings,
-        *,
-        trainer: Trainer | None = None,
-        progress: Progress | None = None,
-    ) -> Choice:
+    def search(self, problem: PruningProblem, settings: PruneSettings, trainer: Trainer, progress: Progress) -> Choice:
         """Picks layer by layer, then distils."""
-        if trainer is None:
-            raise DataError("search 'genetic' trains", next_step="give a recipe with --recipe")
         small = select(problem, FilterL1().score(problem), settings.model_copy(update={"scope": "layer"}))
         keep = np.ones(problem.groups.size, dtype=bool)
         layers = [stratum for stratum in problem.strata if not small[stratum.units].all()]
@@ -100,8 +89,7 @@ class Genetic(Search):
             keep[layer.units] = there
             name = problem.groups.groups[layer.group].name
             told.append({"layer": name, "sensitivity": sensitivities[number], "error": error, "loss": loss})
-            if progress is not None:
-                progress((done + 1) / len(order), f"{name}: error {error:.4f}, loss {loss:.4f}")
+            progress((done + 1) / len(order), f"{name}: error {error:.4f}, loss {loss:.4f}")
         student, plan = student_of(problem, keep)
         distill = DistillSettings(kind="kl", temperature=self.temperature, weight=self.weight)
         trainer.train(student, "genetic", epochs=self.epochs, changes={"distill": distill}, teacher=problem.network)

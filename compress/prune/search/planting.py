@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from compress.channels.graph import Array
-from compress.errors import DataError, NetworkError, RecipeError
+from compress.errors import NetworkError, RecipeError
 from compress.prune.problem import PruningProblem, Stratum
-from compress.prune.search import Choice, Progress, Search, searches
+from compress.prune.search import Choice, Progress, TrainingSearch, searches
 from compress.prune.select import allowed_counts, amount, target
 from compress.prune.students import Frozen, put_values, redraw, student_of, touched, whole_values
 from compress.recipe import DistillSettings, PruneSettings
@@ -30,7 +30,7 @@ _BATCH = 500
 
 @searches.register("planting")
 @dataclass(frozen=True)
-class Planting(Search):
+class Planting(TrainingSearch):
     """A narrow network grows by n channels in the group of layers that lowers the loss most, taught by the wide one.
 
     The network that is pruned is the teacher, and the widest that can be grown; a student with `initial` channels a
@@ -69,7 +69,7 @@ class Planting(Search):
         the last planting: set [retrain] epochs = 0 for that.
     """
 
-    trains: ClassVar[bool] = True
+    judges: ClassVar[str | None] = "loss"
     initial: Annotated[int, Field(ge=1)] = 8
     planted: Annotated[int, Field(ge=1)] = 4
     groups: Annotated[int, Field(ge=1)] | None = None
@@ -81,21 +81,8 @@ class Planting(Search):
     labels_in_choice: Annotated[float, Field(ge=0, le=1)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
-    def choose(
-        self,
-        problem: PruningProblem,
-        settings: PruneSettings,
-        *,
-        trainer: Trainer | None = None,
-        progress: Progress | None = None,
-    ) -> Choice:
+    def search(self, problem: PruningProblem, settings: PruneSettings, trainer: Trainer, progress: Progress) -> Choice:
         """Trains a narrow network and lets it grow; returns its units, and its weights."""
-        if trainer is None:
-            raise DataError("search 'planting' trains", next_step="give a recipe with --recipe")
-        if not len(trainer.dataset.validation):
-            raise DataError(
-                "search 'planting' chooses by the loss on validation images", next_step="set [data] validation above 0"
-            )
         garden = _Garden(self, problem, settings, trainer)
         student, evaluations = garden.first(), 1
         rounds: list[dict[str, Any]] = []
@@ -110,9 +97,8 @@ class Planting(Search):
                     "planted": {str(other.group): other.loss for other in tried},
                 }
             )
-            if progress is not None:
-                size = amount(problem, garden.keep(student.widths), settings.of)
-                progress(min(1.0, size / limit), f"channels {list(student.widths)}, validation loss {student.loss:.4f}")
+            size = amount(problem, garden.keep(student.widths), settings.of)
+            progress(min(1.0, size / limit), f"channels {list(student.widths)}, validation loss {student.loss:.4f}")
             best = min(tried, key=lambda other: other.loss, default=None)
             if best is None or not best.loss < student.loss:
                 break
