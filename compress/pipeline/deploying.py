@@ -13,6 +13,7 @@ from compress.artifact import atomic_path, read_json, sha256_file, write_json
 from compress.check import BUDGET_NAME, MODEL_NAME, CheckResult, Row, check
 from compress.check.metrics import METRICS_NAME
 from compress.errors import MachineError, RecipeError
+from compress.pipeline.advice import advice
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
 from compress.pipeline.measuring import latencies
@@ -71,7 +72,7 @@ def profile_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, A
     if sha256_file(context.path("rewritten.onnx")) == sha256_file(context.path("deploy.onnx")):
         names.remove("rewritten")
     settings = context.recipe.profile
-    rows, skipped = [], {}
+    rows, skipped, told = [], {}, []
     for device in dict.fromkeys([settings.device, *settings.also]):
         there = settings.model_copy(update={"device": device})
         try:
@@ -82,9 +83,12 @@ def profile_models(context: RunContext, _: Sequence[StageRecord]) -> dict[str, A
             skipped[device] = str(error)
             context.reporter.note(f"without device {device!r}: {error}")
             continue
+        told += advice(device, dict(zip(names, reports, strict=True)), context.recipe)
         rows += [r.to_dict() | {"name": name, "asked": device} for name, r in zip(names, reports, strict=True)]
+    for line in told:
+        context.reporter.note(line)
     write_json(context.path("profile.json"), rows)
-    return {"device": settings.device, "models": names, "skipped": skipped}
+    return {"device": settings.device, "models": names, "skipped": skipped, "advice": told}
 
 
 def check_budget(context: RunContext, before: Sequence[StageRecord]) -> dict[str, Any]:

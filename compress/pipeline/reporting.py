@@ -17,7 +17,7 @@ from compress.report import RunFigures, write_report
 
 _BINS = 41
 # Figures that have sections of their own, or that are too long for a row of the stage table.
-_ELSEWHERE = {"history", "groups", "blocked", "notes", "order", "losses", "phases", "energies"}
+_ELSEWHERE = {"history", "groups", "blocked", "notes", "order", "losses", "phases", "energies", "advice"}
 
 
 def report(context: RunContext, before: Sequence[StageRecord]) -> dict[str, Any]:
@@ -64,7 +64,11 @@ def _figures(context: RunContext, before: Sequence[StageRecord]) -> dict[str, An
             for row in (check.rows if check else ())
         ],
         "rewrite": {key: value for key, value in rewritten.items() if key in _REWRITE},
-        "notes": [*rewritten["notes"], *_device_notes(context, figures["profile"]["skipped"])],
+        "notes": [
+            *figures["profile"]["advice"],
+            *rewritten["notes"],
+            *_device_notes(context, figures["profile"]["skipped"]),
+        ],
     }
 
 

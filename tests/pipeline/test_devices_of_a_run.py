@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,9 +7,10 @@ from recorder import Recorder
 
 from compress.errors import MachineError
 from compress.pipeline import deploying, reporting
+from compress.pipeline.advice import advice
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
-from compress.profiling import Device, Measurement, read_kept
+from compress.profiling import Device, Measurement, profile, read_kept
 from compress.profiling.device import OperatorRow, devices
 from compress.profiling.trial_model import small_model
 from compress.recipe import Recipe, validate
@@ -127,3 +129,36 @@ def test_a_further_device_that_cannot_be_had_is_told_and_left_out(context):
 def test_the_device_itself_has_to_be_there(context):
     with pytest.raises(MachineError, match="does not answer"):
         deploying.profile_models(context(device="absent", also=["counter"]), [])
+
+
+@pytest.mark.parametrize(
+    ("pruned", "stored", "expected"),
+    [
+        (
+            1.2,
+            1.5,
+            ["pi: pruned, the network takes more instructions (1.20×), as some", "takes more instructions (1.25×)"],
+        ),
+        (0.8, 0.9, ['as int8, the pruned network takes more instructions (1.12×); next: [quantize] format = "none"']),
+        (1.2, 1.0, ['next: [prune] round_to = "auto", target = "pi" keeps to those that pay']),
+        (0.8, 0.8, []),
+        (None, 1.2, ["pruned, the network takes more instructions (1.20×)"]),
+        (None, 0.9, []),
+    ],
+)
+def test_what_is_no_better_comes_with_advice(context, pruned, stored, expected):
+    run = context(device="counter")
+    (base,) = profile([run.path("before.onnx")], run.recipe.profile)
+    shares = {"before": 1.0, "rewritten": pruned, "deploy": stored}
+    reports = {n: dataclasses.replace(base, minimum=1000 * share) for n, share in shares.items() if share is not None}
+    found = advice("pi", reports, run.recipe)
+    assert len(found) == len(expected)
+    for line, part in zip(found, expected, strict=True):
+        assert part in line
+
+
+def test_advice_is_told_and_stands_in_the_report(context, monkeypatch):
+    monkeypatch.setattr("compress.pipeline.deploying.advice", lambda *_: ["try this"])
+    run = context(device="counter")
+    assert deploying.profile_models(run, [])["advice"] == ["try this"]
+    assert run.reporter.notes[-1] == "try this"
