@@ -15,6 +15,7 @@ from compress.prune import Trainer, methods
 from compress.prune.criteria import Criterion, WeightCriterion, criteria
 from compress.prune.regularizers import regularizers
 from compress.prune.search import searches
+from compress.prune.select import allowed_counts
 from compress.recipe import PruneSettings, TrainSettings
 from compress.train.hooks import Hook
 
@@ -25,7 +26,7 @@ NOT_FOR_PLAIN = {"bn-scale", "slimming", "ssl-depth"}
 # Searches that train take few epochs here.
 QUICK = {
     "acp": {"particles": 3, "cycles": 1, "epochs": 1},
-    "epruning": {"epochs": 2, "explore_epochs": 1},
+    "epruning": {"epochs": 2, "explore_epochs": 1, "initial": 0.9},
     "genetic": {"population": 8, "generations": 5, "epochs": 1},
     "planting": {"initial": 2, "planted": 2, "groups": 2, "initial_epochs": 1, "epochs": 1},
 }
@@ -70,6 +71,15 @@ class TestCriterion:
         assert all((a == b).all() for a, b in zip(scores, again, strict=True))
         assert unchanged(problem, state)
         assert not problem.network.training
+
+    def test_every_layer_keeps_what_it_may(self, name, case):
+        network, problem = case
+        skip_unsuited(name, network)
+        settings = PruneSettings(method=name, ratio=0.3, of="macs", round_to=2, minimum_channels=2)
+        found = build(criteria, name, {}).choose(problem, settings)
+        for stratum in problem.strata:
+            kept = int(found.keep[stratum.units].sum())
+            assert kept in (allowed_counts(stratum, settings) if stratum.prunable else [stratum.units.size])
 
     def test_scores_follow_reordered_channels(self, name, case, reordered):
         network, problem = case
@@ -240,6 +250,16 @@ class TestSearch:
         assert found.details["evaluations"] > 0
         json.dumps(found.details, allow_nan=False)
         assert unchanged(problem, state)
+
+    def test_every_layer_keeps_what_it_may(self, name, case):
+        """In blocks of two channels, at least two: what a knob of the recipe says holds whatever the search does."""
+        _, problem = case
+        settings = self.settings.model_copy(update={"ratio": 0.5, "round_to": 2, "minimum_channels": 2})
+        method = build(searches, name, QUICK.get(name, {}))
+        found = method.choose(problem, settings, trainer=trainer_of(problem))
+        for stratum in problem.strata:
+            kept = int(found.keep[stratum.units].sum())
+            assert kept in (allowed_counts(stratum, settings) if stratum.prunable else [stratum.units.size])
 
     def test_a_search_that_trains_says_what_it_lacks(self, name, case):
         _, problem = case

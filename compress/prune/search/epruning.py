@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -98,9 +99,13 @@ class _Repair:
         self.limit = target(problem, settings) if settings is not None else float("inf")
 
     def __call__(self, state: Array, rng: np.random.Generator) -> Array:
-        """Returns a state like `state`: first what must be there comes back, then units go at random."""
+        """Returns a state like `state`: first what must be there comes back, then units go at random.
+
+        They go in steps from one number that a layer may have to the next; the steps of all layers stand in one random
+        order.
+        """
         keep = state | ~self.problem.prunable
-        spare: list[int] = []
+        steps: list[list[Array]] = []
         for stratum in self.problem.strata:
             if not stratum.prunable:
                 continue
@@ -109,11 +114,13 @@ class _Repair:
             wanted = int(counts[counts >= keep[units].sum()][0])
             keep[units[~keep[units]][: wanted - int(keep[units].sum())]] = True
             present = units[keep[units]]
-            spare += list(present[int(counts[0]) :])
-        order = rng.permutation(np.asarray(spare, dtype=np.int64))
+            # The last step is the first to go.
+            steps.append([present[low:high] for low, high in pairwise(counts[counts <= wanted])])
+        turns = rng.permutation(np.repeat(np.arange(len(steps)), [len(step) for step in steps]))
+        order = [steps[turn].pop() for turn in turns]
         if self._cost(keep) <= self.limit:
             return keep
-        low, high = 0, order.size
+        low, high = 0, len(order)
         while low < high:
             middle = (low + high) // 2
             enough = self._cost(_without(keep, order[:middle])) <= self.limit
@@ -124,9 +131,10 @@ class _Repair:
         return amount(self.problem, keep, self.settings.of)
 
 
-def _without(keep: Array, units: Array) -> Array:
+def _without(keep: Array, steps: Sequence[Array]) -> Array:
     fewer = keep.copy()
-    fewer[units] = False
+    for units in steps:
+        fewer[units] = False
     return fewer
 
 
