@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -215,6 +216,16 @@ def regroup(cells: Array, before: Shape, after: Shape) -> Array:
     """
     if 0 in before or 0 in after:
         return np.broadcast_to(cells, before).reshape(after)
+    grown, target, groups = _regrouping(cells.shape, tuple(before), tuple(after))
+    result = (cells if cells.shape == grown else np.broadcast_to(cells, grown)).reshape(target)
+    for group in groups:
+        result = shrink(result, group)
+    return result
+
+
+@lru_cache(maxsize=1024)
+def _regrouping(shape: Shape, before: Shape, after: Shape) -> tuple[Shape, Shape, tuple[range, ...]]:
+    """Returns what a cell array of a shape grows to, what that is reshaped to, and axes that may shrink then."""
     grown, target, groups = [], [], []
     i = j = 0
     while i < len(before) or j < len(after):
@@ -231,12 +242,9 @@ def regroup(cells: Array, before: Shape, after: Shape) -> Array:
                 j += 1
             if left == right and (i > start_i or i >= len(before)) and (j > start_j or j >= len(after)):
                 break
-        covered = any(cells.shape[axis] > 1 for axis in range(start_i, i))
+        covered = any(shape[axis] > 1 for axis in range(start_i, i))
         grown += [before[axis] if covered else 1 for axis in range(start_i, i)]
         target += [after[axis] if covered else 1 for axis in range(start_j, j)]
         if covered and before[start_i:i] != after[start_j:j]:
             groups.append(range(start_j, j))
-    result = np.broadcast_to(cells, grown).reshape(target)
-    for group in groups:
-        result = shrink(result, group)
-    return result
+    return tuple(grown), tuple(target), tuple(groups)

@@ -156,7 +156,7 @@ class Trace:
         # A weight is asked for again and again, and read whole but once.
         looked_at, complete = self._complete.get(name, (None, False))
         if looked_at is not value:
-            complete = not np.isnan(value).any()
+            complete = not value.size or not np.isnan(value.min())
             self._complete[name] = value, complete
         return value if complete else None
 

@@ -47,24 +47,33 @@ _UNKNOWN_COST = {"Attention", "DeformConv", "DFT", "STFT"}
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one inference of batch size 1 costs, and what the file stores for it.
+class Work:
+    """What one inference of batch size 1 computes, and what the file stores for it.
 
     Attributes:
         parameters: elements of the weights, biases and normalisation statistics that nodes read, each tensor once;
             quantized ones count as well. Scales, zero points, clip limits, shapes, indices and single numbers do not.
         macs: multiply-accumulates of convolutions, matrix products and recurrent layers; a bias adds none.
-        peak_activation_bytes: the largest sum of live activations, see `compress.onnx_io.memory`; None where a size is
-            unknown.
-        operators: operator → how many, subgraphs included; other domains' stand as ``domain.operator``.
         uncounted: nodes whose multiply-accumulates are unknown, with the reason.
     """
 
     parameters: int
     macs: int
+    uncounted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cost(Work):
+    """All that one inference costs.
+
+    Attributes:
+        peak_activation_bytes: the largest sum of live activations, see `compress.onnx_io.memory`; None where a size is
+            unknown.
+        operators: operator → how many, subgraphs included; other domains' stand as ``domain.operator``.
+    """
+
     peak_activation_bytes: int | None
     operators: dict[str, int]
-    uncounted: tuple[str, ...]
 
 
 def onnx_cost(
@@ -82,14 +91,18 @@ def onnx_cost(
         ModelFileError: if an input is no tensor with a shape, or shapes contradict each other.
     """
     found = sized(model, batch_size, sizes, graph)
+    work = _work(model, found)
+    return Cost(work.parameters, work.macs, work.uncounted, peak_activation_bytes(found), _operators(model))
+
+
+def onnx_work(model: onnx.ModelProto, graph: Graph | None = None) -> Work:
+    """Counts what a model of batch size 1 computes and stores, and nothing else; see `onnx_cost`."""
+    return _work(model, sized(model, graph=graph))
+
+
+def _work(model: onnx.ModelProto, found: Sized) -> Work:
     macs, uncounted = _macs(found)
-    return Cost(
-        parameters=_parameters(model),
-        macs=macs,
-        peak_activation_bytes=peak_activation_bytes(found),
-        operators=_operators(model),
-        uncounted=tuple(uncounted),
-    )
+    return Work(_parameters(model), macs, tuple(uncounted))
 
 
 def _parameters(model: onnx.ModelProto) -> int:

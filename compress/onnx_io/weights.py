@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,14 +68,12 @@ def take_apart(model: onnx.ModelProto | Parted) -> Parted:
     Args:
         model: with every tensor inside it; not changed.
     """
-    import onnx
-
     if isinstance(model, Parted):
         return model
     weights: dict[str, NDArray[Any]] = {}
 
     def aside(name: str, tensor: onnx.TensorProto) -> onnx.TensorProto:
-        dtype, raw = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tensor.raw_data
+        dtype, raw = _plain_types()[tensor.data_type], tensor.raw_data
         if len(raw) != math.prod(tensor.dims) * dtype.itemsize:
             # Whoever decodes it says what is wrong with it.
             return tensor
@@ -150,6 +149,14 @@ def _is_large(tensor: onnx.TensorProto) -> bool:
         math.prod(tensor.dims) > SMALL_ELEMENTS
         and tensor.HasField("raw_data")
         and tensor.data_location == onnx.TensorProto.DEFAULT
-        and tensor.data_type in onnx.helper.get_all_tensor_dtypes()
-        and onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).isbuiltin == 1
+        and tensor.data_type in _plain_types()
     )
+
+
+@cache
+def _plain_types() -> Mapping[int, np.dtype[Any]]:
+    """Returns the element types that are NumPy's own, by ONNX's numbers."""
+    import onnx
+
+    kinds = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind) for kind in onnx.helper.get_all_tensor_dtypes()}
+    return {kind: dtype for kind, dtype in kinds.items() if dtype.isbuiltin == 1}

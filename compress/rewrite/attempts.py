@@ -8,7 +8,7 @@ from functools import cached_property
 
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
-from compress.onnx_io.cost import Cost, onnx_cost
+from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.file import strip_metadata
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.parts import file_bytes
@@ -47,15 +47,15 @@ class Original:
         return analyse(self.plain.skeleton, self.settings, self.plain.weights)
 
     @cached_property
-    def cost(self) -> Cost:
+    def cost(self) -> Work:
         """What it costs."""
         try:
             graph = self.trace.graph
         except ModelFileError:
             graph = None
-        return onnx_cost(self.stripped.skeleton, graph=graph)
+        return onnx_work(self.stripped.skeleton, graph)
 
-    def cost_beside(self, result: Attempt) -> Cost:
+    def cost_beside(self, result: Attempt) -> Work:
         """Returns the cost to compare a result's with: what both count, where the result has inlined branches."""
         if not self.cost.uncounted or InlineBranches.name not in result.active:
             return self.cost
@@ -66,7 +66,7 @@ class Original:
             fixpoint(piece, opening(passes.get(name) for name in passes), set())
         except PassError:
             return self.cost
-        return piece.cost
+        return piece.work
 
     @cached_property
     def file_bytes(self) -> int:
@@ -99,14 +99,14 @@ class Attempt:
     """
 
     model: Parted
-    cost: Cost
+    cost: Work
     file_bytes: int
     notes: list[str]
     proof: Proof
     grows: str | None = None
     trace: Trace | None = None
     active: frozenset[str] = frozenset()
-    opened: Cost | None = None
+    opened: Work | None = None
 
     @property
     def objection(self) -> str | None:
@@ -174,14 +174,14 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     try:
         notes = fixpoint(piece, opening(chosen), active)
         if InlineBranches.name in active and original.cost.uncounted:
-            opened = piece.cost
+            opened = piece.work
         notes += fixpoint(piece, chosen, active, last=True)
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
     result = piece.model
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
     proof = judge.prove(result, once=not notes)
-    cost = piece.cost if notes else original.cost
+    cost = piece.work if notes else original.cost
     attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active), opened)
     return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
 

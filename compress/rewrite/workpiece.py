@@ -11,7 +11,7 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from compress.channels.trace import Trace
-from compress.onnx_io.cost import Cost, onnx_cost
+from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.file import clear_metadata
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
@@ -37,7 +37,7 @@ class Workpiece:
         self._known = known
         self._graph: gs.Graph | None = None
         self._owned: Owned = {}
-        self._cost: tuple[Parted, Cost] | None = None
+        self._work: tuple[Parted, Work] | None = None
         self._original = model.skeleton
 
     @property
@@ -66,15 +66,15 @@ class Workpiece:
         return self._known
 
     @property
-    def cost(self) -> Cost:
-        """What the model costs as it is now.
+    def work(self) -> Work:
+        """What the model computes and stores as it is now.
 
         Raises:
             ModelFileError: if it cannot be analysed.
         """
-        if self._cost is None or self._cost[0] is not self.model:
-            self._cost = self.model, onnx_cost(self.model.skeleton, graph=self.trace.graph)
-        return self._cost[1]
+        if self._work is None or self._work[0] is not self.model:
+            self._work = self.model, onnx_work(self.model.skeleton, graph=self.trace.graph)
+        return self._work[1]
 
     def apply(self, one: Pass) -> list[str]:
         """Runs a pass; returns what it has done, empty if nothing."""

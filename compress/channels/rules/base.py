@@ -121,6 +121,8 @@ def able_to_carry(inputs: Array) -> Array:
     Args:
         inputs: the value of each, NaN where it varies. Shape: (C,).
     """
+    if np.isnan(inputs).all():
+        return NO_CARRIERS
     sizes = np.nan_to_num(np.abs(inputs))
     able = np.flatnonzero((sizes > 0) & (sizes * _LARGEST_SHARE >= sizes.max(initial=0)))
     return able[np.argsort(-sizes[able], kind="stable")]
