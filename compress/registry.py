@@ -48,7 +48,8 @@ class Registry(Generic[T]):
 
     def find(self, name: str) -> T | None:
         """Returns the entry called `name`, or None."""
-        self._load()
+        if not self._loaded:
+            self._load()
         return self._entries.get(name)
 
     def get(self, name: str) -> T:

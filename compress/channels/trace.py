@@ -407,10 +407,11 @@ def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:
 
 
 def _evaluate(result: Trace) -> None:
-    values, examples = result.values, result.examples
+    values, examples = result.values.keys(), result.examples.keys()
     for node in result.graph.nodes:
         found = rules.find(node.key)
-        if found is None or (found.prompted and not any(name in values or name in examples for name in node.inputs)):
+        known = not (values.isdisjoint(node.inputs) and examples.isdisjoint(node.inputs))
+        if found is None or (found.prompted and not known):
             continue
         result.rule(node).evaluate(node, result)
         if not result.tainted.isdisjoint(node.inputs):

@@ -208,6 +208,9 @@ def scatter(part: Array, positions: Array, axis: int, size: int) -> Array:
     """Returns the needed cells of a tensor of `size` along `axis`, given those that were picked of it."""
     target = [size if a == axis else n for a, n in enumerate(part.shape)]
     cells = np.zeros(target, dtype=bool)
+    if positions.ndim == 1 and positions.size and positions[0] >= 0 and (positions[1:] > positions[:-1]).all():
+        cells[(slice(None),) * axis + (positions,)] = part
+        return cells
     picked = [positions.size if a == axis else n for a, n in enumerate(target)]
     # A view with the axis in front: positions may repeat, so they are added one by one.
     np.logical_or.at(np.moveaxis(cells, axis, 0), positions, np.moveaxis(np.broadcast_to(part, picked), axis, 0))
