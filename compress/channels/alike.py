@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.channels.alike_cells import Cells, Constants
 from compress.channels.graph import Array, Node, Shape
 from compress.channels.labels import coverage
 from compress.channels.numbering import ONE, Numbering, normalised
@@ -27,30 +28,6 @@ if TYPE_CHECKING:
 
 # Two roundings of a weight, one of the entry that it is divided by, and what a scale gathers on its way.
 _ROUNDINGS = 8
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Ids and scales of a tensor: integers and float64, of one shape that broadcasts to the tensor's."""
-
-    ids: Array
-    scales: Array
-
-    def at(self, index: Array) -> Cells:
-        """Returns the cells at flat positions, in the shape of `index`."""
-        return Cells(self.ids.reshape(-1)[index], self.scales.reshape(-1)[index])
-
-    def reshape(self, shape: Iterable[int]) -> Cells:
-        """Returns the cells in another shape, in their order."""
-        shape = tuple(shape)
-        return Cells(self.ids.reshape(shape), self.scales.reshape(shape))
-
-    def broadcast(self, shape: Iterable[int]) -> Cells:
-        """Returns the cells repeated to a shape."""
-        shape = tuple(shape)
-        if self.ids.shape == shape == self.scales.shape:
-            return self
-        return Cells(np.broadcast_to(self.ids, shape), np.broadcast_to(self.scales, shape))
 
 
 @dataclass(frozen=True)
@@ -84,7 +61,7 @@ class Likeness:
         self.cells: dict[str, Cells] = {}
         self.reads: list[Read] = []
         self.numbering = Numbering(_ROUNDINGS * trace.epsilon)
-        self._exact: dict[Hashable, int] = {}
+        self._constants = Constants(trace, self.numbering)
 
     def fresh(self, name: str) -> None:
         """Says that a tensor is like no other."""
@@ -93,7 +70,7 @@ class Likeness:
 
     def of(self, name: str) -> Cells:
         """Returns what is known of a tensor; one that is known to be constant is a single function."""
-        if self._constant(name) is not None:
+        if self._constants.value(name) is not None:
             return self.constant(name, ())
         if name not in self.cells:
             self.fresh(name)
@@ -101,7 +78,7 @@ class Likeness:
 
     def covered(self, name: str) -> tuple[int, ...]:
         """Returns the axes of a tensor along which its cells are apart."""
-        return () if self._constant(name) is not None else coverage(self.of(name).ids)
+        return () if self._constants.value(name) is not None else coverage(self.of(name).ids)
 
     def set(self, name: str, cells: Cells) -> None:
         """Records what is known of a tensor, and where its value is known as well."""
@@ -119,29 +96,11 @@ class Likeness:
 
     def constant(self, name: str, axes: Iterable[int], rank: int | None = None) -> Cells:
         """Returns the cells of a constant, broadcast to `rank` axes: apart along `axes`, open along the others."""
-        value = self._constant(name)
-        assert value is not None, name
-        value = np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape))
-        value = value.reshape((1,) * ((rank or value.ndim) - value.ndim) + value.shape)
-        apart = [axis for axis in axes if value.shape[axis] > 1]
-        others = [axis for axis in range(value.ndim) if axis not in apart]
-        shape = tuple([value.shape[axis] if axis in apart else 1 for axis in range(value.ndim)])
-        rows = value.transpose([*apart, *others]).reshape(math.prod(shape), -1)
-        signature = ("constant", value.dtype.str, rows.shape[1], tuple([value.shape[axis] for axis in others]))
-        if value.dtype.kind != "f" or not np.isfinite(rows).all():
-            ids = np.array([self._exactly((signature, row.tobytes())) for row in rows], dtype=np.int64)
-            return Cells(ids.reshape(shape), np.ones(shape))
-        rows = rows.astype(np.float64)
-        several = (rows != rows[:, :1]).any(axis=1)
-        ids, scales = np.full(len(rows), ONE), rows[:, 0].copy() if rows.size else np.zeros(len(rows))
-        if several.any():
-            shares, scales[several] = normalised(rows[several])
-            ids[several] = self.numbering.number(signature, np.zeros((len(shares), 0)), shares)
-        return Cells(ids.reshape(shape), scales.reshape(shape))
+        return self._constants.cells(name, tuple(axes), rank)
 
     def operand(self, name: str, axes: Iterable[int], rank: int) -> Cells:
         """Returns a tensor's cells, broadcast to `rank` axes and told apart along `axes` wherever it has any size."""
-        if self._constant(name) is not None:
+        if self._constants.value(name) is not None:
             return self.constant(name, axes, rank)
         shape = self.trace.graph.shapes[name]
         cells, missing = self.of(name), rank - len(shape)
@@ -237,20 +196,11 @@ class Likeness:
 
     def parameter(self, name: str) -> Hashable:
         """Returns what tells one parameter from another: its value or, if it is computed, its id."""
-        value = self._constant(name) if name else None
+        value = self._constants.value(name) if name else None
         if value is not None:
             return frozen(np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape)))
         found = self.cells.get(name)
         return (int(found.ids.flat[0]), float(found.scales.flat[0])) if found and found.ids.size == 1 else name
-
-    def _exactly(self, what: Hashable) -> int:
-        """Returns the id of a constant that is like no other but its equals."""
-        if what not in self._exact:
-            self._exact[what] = self.numbering.fresh()
-        return self._exact[what]
-
-    def _constant(self, name: str) -> Array | None:
-        return None if name in self.trace.examples else self.trace.constant(name)
 
 
 def likeness(trace: Trace) -> Likeness:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from compress.channels.alike import Cells, Likeness
+from compress.channels.alike import Likeness
+from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array
 from compress.channels.numbering import ONE, normalised, parts_of
 

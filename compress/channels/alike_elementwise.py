@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.alike import Cells, Likeness
+from compress.channels.alike import Likeness
+from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array, Node
 from compress.channels.numbering import ONE, normalised
 

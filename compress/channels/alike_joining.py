@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compress.channels.alike import Cells, Likeness, frozen
+from compress.channels.alike import Likeness, frozen
+from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array, Node
 from compress.channels.labels import coverage
 from compress.channels.numbering import ONE, normalised

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compress.channels.alike import Cells, Likeness, Read
+from compress.channels.alike import Likeness, Read
+from compress.channels.alike_cells import Cells
 from compress.channels.arrange import arrange
 from compress.channels.graph import Array
 from compress.channels.labels import coverage

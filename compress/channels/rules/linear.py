@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from compress.channels.alike import Cells, Read
+from compress.channels.alike import Read
+from compress.channels.alike_cells import Cells
 from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, project, read_by, reading, response, same, store
 from compress.channels.graph import Array, Node

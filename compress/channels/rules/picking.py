@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.channels.alike import Cells
+from compress.channels.alike_cells import Cells
 from compress.channels.cells import store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import as_factors, coverage

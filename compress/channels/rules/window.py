@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from compress.channels.alike import Cells
+from compress.channels.alike_cells import Cells
 from compress.channels.cells import shrink, store
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.interpolation import interpolation
