@@ -33,10 +33,13 @@ def file_parts(model: onnx.ModelProto | Parted) -> Iterator[bytes | memoryview]:
     yield head + _prefix(parted.skeleton, "graph", length) + start
     for prefix, tensor in zip(prefixes, graph.initializer, strict=True):
         values = parted.weights.get(tensor.name)
-        yield prefix + tensor.SerializeToString(deterministic=True)
-        if values is not None:
-            yield _prefix(tensor, "raw_data", values.nbytes)
-            yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        if values is None:
+            yield prefix + tensor.SerializeToString(deterministic=True)
+            continue
+        before, after = _around(tensor, "raw_data")
+        yield prefix + before + _prefix(tensor, "raw_data", values.nbytes)
+        yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        yield after
     yield end + tail
 
 

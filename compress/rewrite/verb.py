@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class RewriteResult:
     """What a rewrite did.
 
     Attributes:
-        model: the result; the original where nothing could be proven.
+        parted: the result, its weights apart; the original where nothing could be proven.
         params_before, params_after: learnt numbers in the file.
         macs_before, macs_after: multiply-accumulates of one example.
         file_bytes_before, file_bytes_after: sizes of the files.
@@ -49,7 +50,7 @@ class RewriteResult:
         notes: what each pass did.
     """
 
-    model: ModelProto
+    parted: Parted
     params_before: int
     params_after: int
     macs_before: int
@@ -67,9 +68,15 @@ class RewriteResult:
     blocked: list[Blocked] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @cached_property
+    def model(self) -> ModelProto:
+        """The result as a whole, put together when it is first asked for."""
+        return self.parted.model()
+
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON value, without the model."""
-        values = {name: value for name, value in vars(self).items() if name not in ("model", "blocked", "rounding")}
+        apart = ("parted", "blocked", "rounding")
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in apart}
         return values | {"rounding": asdict(self.rounding), "blocked": [asdict(row) for row in self.blocked]}
 
 
@@ -144,7 +151,7 @@ def _rewritten(model: Parted, settings: RewriteSettings, given: Samples | None, 
     notes = [*best.notes, *_no_longer_inputs(model.skeleton, best.model.skeleton), *_of_the_runtime(proof)]
     before, after = original.cost, best.cost
     return RewriteResult(
-        model=best.model.model(),
+        parted=best.model,
         params_before=before.parameters,
         params_after=after.parameters,
         macs_before=original.cost_beside(best).macs,
@@ -174,7 +181,7 @@ def rewrite_file(
 ) -> RewriteResult:
     """Rewrites a file into another one, atomically. See `rewrite`."""
     result = rewrite(source, settings, inputs=inputs, measure=measure)
-    write_model(result.model, target)
+    write_model(result.parted, target)
     return result
 
 

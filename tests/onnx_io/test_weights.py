@@ -22,6 +22,7 @@ def model(*, constant: bool = False, dtype: type = np.float32, **fields: object)
     """y = (x · w) + b, with the large weight w as an initializer or a Constant, and a small b."""
     weight = np.arange(np.prod(LARGE)).reshape(LARGE).astype(dtype)
     stored = numpy_helper.from_array(weight, "" if constant else "w")
+    stored.doc_string = "a weight"
     if constant:
         stored.ClearField("name")
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Add", ["h", "b"], ["y"])]
@@ -57,7 +58,9 @@ def test_published_models_are_written_byte_by_byte_as_one_message_is(path: Path 
     if path is None:
         pytest.skip("no published models beside the repository")
     whole = onnx.load(path)
-    assert b"".join(file_parts(whole)) == whole.SerializeToString(deterministic=True)
+    serialised = whole.SerializeToString(deterministic=True)
+    assert b"".join(file_parts(whole)) == serialised
+    assert b"".join(file_parts(take_apart(whole))) == serialised
     parted = take_apart(whole)
     assert file_bytes(parted) == sum(map(len, file_parts(parted)))
     assert parted.model() == whole

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from compress.onnx_io.runtime import RemoteSession
-from compress.onnx_io.weights import take_apart
+from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
-from compress.rewrite import analysis, rewrite
+from compress.rewrite import analysis, rewrite, rewrite_file
 from compress.rewrite.passes import passes
 from compress.rewrite.proof import prove
 from compress.rewrite.workpiece import Workpiece
@@ -155,6 +156,16 @@ def test_weights_are_decoded_once_and_never_copied() -> None:
     assert piece.model.weights["first"] is parted.weights["first"]
     assert np.shares_memory(piece.trace.values["first"], parted.weights["first"])
     assert not parted.weights["first"].flags.writeable
+
+
+def test_a_file_is_written_from_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "before.onnx", tmp_path / "after.onnx"
+    onnx.save(network(dead=5), source)
+    with monkeypatch.context() as watched:
+        watched.setattr(Parted, "model", lambda _: pytest.fail("it is put together"))
+        result = rewrite_file(source, target)
+    assert result.proven
+    assert target.read_bytes() == result.model.SerializeToString(deterministic=True)
 
 
 def test_a_large_constant_node_is_a_weight_like_any_other() -> None:
