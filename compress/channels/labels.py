@@ -211,7 +211,9 @@ class Labels:
 
     def pin(self, atoms: Array, node: Node, reason: str) -> None:
         """Makes atoms stay."""
-        self.pins.append(Pin(np.unique(atoms[atoms != STAYS]), node.name, reason))
+        found = atoms[atoms != STAYS]
+        # Most are new ones, in their order.
+        self.pins.append(Pin(found if (found[1:] > found[:-1]).all() else np.unique(found), node.name, reason))
 
     def unify(self, first: Array | None, second: Array | None, node: Node) -> None:
         """Makes atoms of two arrays of one (broadcast) shape go together; one beside atom 0 stays."""

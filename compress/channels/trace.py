@@ -82,6 +82,7 @@ class Trace:
     # Not for the constructor: a trace that differs in anything finds for itself.
     _found: dict[str, Any] = field(default_factory=dict, init=False)
     _complete: dict[str, tuple[Array, bool]] = field(default_factory=dict)
+    _limits: dict[int, tuple[Array, float]] = field(default_factory=dict)
     settling: bool = False
     sharpening: bool = False
     _blurring: bool = False
@@ -178,7 +179,8 @@ class Trace:
         shape = self.graph.shapes[name]
         kept = len(shape) if axes is None else min(axes, len(shape))
         if (name, kept) not in self._nonzero:
-            value = np.broadcast_to(self.values[name], shape)
+            value = self.values[name]
+            value = value if value.shape == shape else np.broadcast_to(value, shape)
             found = self._beyond(value) if value.dtype.kind == "f" else np.asarray(value != 0)
             self._nonzero[(name, kept)] = _any_behind(found, kept) if kept < len(shape) else found
         return self._nonzero[(name, kept)]
@@ -187,12 +189,16 @@ class Trace:
         """Returns the largest magnitude that counts as zero among the entries of a floating-point constant."""
         if self.epsilon == 0 or value.size == 0:
             return 0.0
-        scale = max(value.max(), -value.min())
-        if not np.isfinite(scale):
-            # NaN and infinity give no scale.
-            finite = value[np.isfinite(value)]
-            scale = np.abs(finite).max(initial=0)
-        return float(self.epsilon * scale)
+        looked_at, limit = self._limits.get(id(value), (None, 0.0))
+        if looked_at is not value:
+            scale = max(value.max(), -value.min())
+            if not np.isfinite(scale):
+                # NaN and infinity give no scale.
+                finite = value[np.isfinite(value)]
+                scale = np.abs(finite).max(initial=0)
+            limit = float(self.epsilon * scale)
+            self._limits[id(value)] = value, limit
+        return limit
 
     def _beyond(self, value: Array) -> Array:
         """Tells which entries lie beyond ε × the largest magnitude; NaN does."""
