@@ -84,8 +84,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, next_step: str = "delete it or run again") -> Any:
     """Reads a JSON file.
+
+    Args:
+        path: the file.
+        next_step: what to do if it is missing or damaged.
 
     Raises:
         ModelFileError: if it is missing or not JSON.
@@ -93,7 +97,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: cannot be read as JSON ({error})", next_step="delete it or run again") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelFileError(f"{path}: cannot be read as JSON ({reason})", next_step=next_step) from error
 
 
 def require_file(path: Path, what: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 _LOG_SECONDS = 30.0  # between two lines of progress in a log
+
+
+# Elsewhere than on a terminal nothing limits a line; a table is as wide as what it holds.
+_LOG_COLUMNS = 200
+
+
+def results() -> Console:
+    """Returns where results go, as wide as the terminal is."""
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _LOG_COLUMNS
+    return console
 
 
 def print_json(value: Any) -> None:
@@ -30,7 +43,7 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[obje
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for line in lines:
         table.add_row(*line)
-    Console(markup=False, highlight=False).print(table)
+    results().print(table)
 
 
 def print_line(text: str) -> None:

@@ -76,7 +76,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:
-        _fail("interrupted; next: give the same command again, what was finished is kept", code)
+        _fail("interrupted; next: give the same command again; run and compare go on where they were", code)
     sys.exit(code or 0)
 
 

@@ -42,7 +42,7 @@ def compare(
     """
     require_torch()
     require_recipe(recipe)
-    from compress.console import TerminalReporter, print_json, print_line
+    from compress.console import TerminalReporter, print_json, print_line, results
     from compress.pipeline.comparing import compare as compare_methods
     from compress.report.comparison import markdown_comparison, terminal_comparison
 
@@ -55,9 +55,7 @@ def compare(
     elif markdown:
         print_line(markdown_comparison(figures, whole=False).rstrip())
     else:
-        from rich.console import Console
-
-        Console().print(terminal_comparison(figures))
+        results().print(terminal_comparison(figures))
         for entry in figures.entries:
             for failure in entry.failures:
                 print_line(f"{entry.method}, seed {failure.seed}: {failure.reason}")

@@ -63,15 +63,10 @@ def profile(
         else:
             outcomes = profile_on(device, models, settings, tell_on_stderr)
     found = [reports for reports in outcomes.values() if isinstance(reports, list)]
-    if keep:
-        for reports in found:
-            _keep(keep_reports(reports, export))
     shown = [
         (reports, [tables.models(reports), *(tables.operators(one, operators) for one in reports if operators)])
         for reports in found
     ]
-    if markdown is not None:
-        write_text(markdown, "\n".join(tables.markdown(reports, these) for reports, these in shown))
     if as_json:
         print_json([report.to_dict() for reports in found for report in reports])
     else:
@@ -79,6 +74,12 @@ def profile(
             for table in these:
                 print_table(table.title, table.columns, table.rows)
             _tell_notes(reports)
+    # What was measured has been shown by now, if a file cannot be written.
+    if markdown is not None:
+        write_text(markdown, "\n".join(tables.markdown(reports, these) for reports, these in shown))
+    if keep:
+        for reports in found:
+            _keep(keep_reports(reports, export, but=baseline))
     _fail_for([error for error in outcomes.values() if isinstance(error, CompressError)])
 
 

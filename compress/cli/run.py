@@ -24,7 +24,7 @@ def run(
     """
     require_torch()
     require_recipe(recipe)
-    from compress.console import TerminalReporter, print_json, print_line
+    from compress.console import TerminalReporter, print_json, print_line, results
     from compress.pipeline import run as run_recipe
     from compress.report import terminal_table
 
@@ -33,8 +33,6 @@ def run(
     if as_json:
         print_json(result.figures.to_dict())
     else:
-        from rich.console import Console
-
-        Console().print(terminal_table(result.figures))
+        results().print(terminal_table(result.figures))
         print_line(f"report: {result.report}\nmodel:  {result.model}")
     raise typer.Exit(result.check.exit_code if result.check else 0)

@@ -13,8 +13,13 @@ from compress.profiling.profile_report import ProfileReport
 FILE_NAME = "profile.json"
 
 
-def keep(reports: Sequence[ProfileReport], export: Path) -> list[Path]:
+def keep(reports: Sequence[ProfileReport], export: Path, but: Path | None = None) -> list[Path]:
     """Writes each report below `export` and returns where.
+
+    Args:
+        reports: of one device.
+        export: the folder.
+        but: a file that is left as it is, the baseline of this comparison.
 
     Raises:
         MachineError: if a file cannot be written.
@@ -25,6 +30,8 @@ def keep(reports: Sequence[ProfileReport], export: Path) -> list[Path]:
         namesakes = {other.model_sha256 for other, same in zip(reports, names, strict=True) if same == name}
         folder = f"{name}-{report.model_sha256[:8]}" if len(namesakes) > 1 else name
         path = export / folder / device_folder(report.device) / FILE_NAME
+        if but is not None and path.resolve() == but.resolve():
+            continue
         write_json(path, report.to_dict())
         written.append(path)
     return list(dict.fromkeys(written))
@@ -36,8 +43,9 @@ def read_kept(path: Path) -> ProfileReport:
     Raises:
         ModelFileError: if it is missing or not a report.
     """
+    found = read_json(path, next_step="name the profile.json that an earlier `compress profile` kept")
     try:
-        return ProfileReport.from_dict(read_json(path))
+        return ProfileReport.from_dict(found)
     except ModelFileError as error:
         raise ModelFileError(f"baseline {path}: {error}") from error
 

@@ -50,6 +50,8 @@ def profile(
         tell(f"device {settings.device!r} is {resolved.name}: {resolved.reason}")
     again = baseline is not None and _unchanged(baseline)
     if baseline is not None and again:
+        if tell:
+            tell(f"{baseline.model} is what the baseline was made of, and measured again, in turn with the others")
         models = [Path(baseline.model), *models]
     files = [(model, sha256_file(require_file(model, "model")), _file_bytes(model)) for model in models]
     measured = resolved.device.measure(models, settings)
@@ -106,7 +108,17 @@ def _report(
         arena_bytes=measured.arena_bytes,
         parity=measured.parity,
         operators=measured.operators,
-        notes=notes + measured.notes,
+        notes=notes + measured.notes + _disturbed(measured),
+    )
+
+
+def _disturbed(measured: Measurement) -> tuple[str, ...]:
+    """Returns a note if more was at work on the machine than it has cores: times read high then, ratios hardly."""
+    load, cores = measured.machine.get("load_average"), measured.machine.get("cores")
+    if measured.kind != "measured" or not load or not cores or load <= cores:
+        return ()
+    return (
+        f"the machine was busy (load average {load:g} on {cores} cores): ratios are meant to bear that, times are not",
     )
 
 

@@ -20,8 +20,10 @@ def terminal_table(run: RunFigures) -> Table:
     """
     outcome, line = verdict(run)
     rows = summary_rows(run)
+    form = run.deployable.format if run.deployable is not None else "none"
+    stored = f", stored as {form}" if form != "none" else ""
     table = Table(
-        title=Text(shorten(run.name, 76), style="bold"),
+        title=Text(shorten(run.name, 60) + stored, style="bold"),
         title_justify="left",
         caption=Text(line, style=_WORDS[outcome][1]),
         caption_justify="left",

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import platform
 from pathlib import Path
@@ -240,6 +241,30 @@ def baseline(where, **changed) -> ProfileReport:
     return ProfileReport.from_dict(report.to_dict() | changed)
 
 
+def test_a_baseline_is_left_as_it_is():
+    small("old.onnx")
+    (written,) = keep(profile([Path("old.onnx")], ProfileSettings(device="board:x")), Path("export"))
+    before = written.read_bytes()
+    again = profile([small()], ProfileSettings(device="board:x"), baseline=read_kept(written))
+    again = [dataclasses.replace(report, runs=report.runs + 1) for report in again]
+    (other,) = keep(again, Path("export"), but=Path("export") / ".." / written)
+    assert other != written
+    assert written.read_bytes() == before
+    assert keep(again, Path("export"))[0] == written
+    assert written.read_bytes() != before
+
+
+@pytest.mark.parametrize(("load", "told"), [(5.8, True), (2.0, False), (None, False)])
+def test_a_busy_machine_is_told(monkeypatch, load, told):
+    def busy(measured):
+        return [dataclasses.replace(one, machine={"load_average": load, "cores": 2}) for one in measured]
+
+    plain = Board.measure
+    monkeypatch.setattr(Board, "measure", lambda *given: busy(plain(*given)))
+    (report,) = profile([small()], ProfileSettings(device="board:x"))
+    assert any("the machine was busy (load average 5.8 on 2 cores)" in note for note in report.notes) == told
+
+
 def test_a_count_is_compared_with_one_that_was_kept():
     kept = baseline("counter:x", minimum=200.0)
     (report,) = profile([small()], ProfileSettings(device="counter:x"), baseline=kept)
@@ -273,6 +298,10 @@ def test_a_baseline_that_is_none():
     with pytest.raises(CompressError, match=r"baseline p\.json: profile report: ") as error:
         read_kept(Path("p.json"))
     one_line(error)
+    with pytest.raises(
+        CompressError, match=r"^no\.json: cannot be read .*No such file.*; next: name the profile\.json"
+    ):
+        read_kept(Path("no.json"))
 
 
 def test_what_may_be_concluded():

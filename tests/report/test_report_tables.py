@@ -19,7 +19,7 @@ def number(text):
 
 
 GOLDEN = """\
-resnet20 on CIFAR-10, half the MACs
+resnet20 on CIFAR-10, half the MACs, stored as ONNX, int8 QDQ
 
                             before        after               change                budget   result
  ──────────────────────────────────────────────────────────────────────────────────────────────────
