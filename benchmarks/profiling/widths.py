@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from compress.architectures import networks
-from compress.artifact import write_json
+from compress.artifact import read_json, write_json
 from compress.compact import apply_plan
 from compress.errors import NetworkError
 from compress.export import export
@@ -51,12 +51,18 @@ def settings_of(share: float, round_to: Any) -> PruneSettings:
 
 
 def cut(network: torch.nn.Module, shape: tuple[int, ...], share: float, round_to: Any, path: Path) -> dict[str, Any]:
-    """Writes the network without that share of each layer's channels; returns what remains."""
+    """Writes the network without that share of each layer's channels; returns what remains. What is there stays."""
+    told = path.with_suffix(".json")
+    if told.exists():
+        row: dict[str, Any] = read_json(told)
+        return row
     found = prune(network, shape, settings_of(share, round_to), None, seed=0)
     smaller = copy.deepcopy(network)
     apply_plan(smaller, found.plan)
     export(smaller, shape, path, ExportSettings(dynamic_batch=False))
-    return {"gone": round(share, 4), "parameters": found.cost_after.parameters, "macs": found.cost_after.macs}
+    row = {"gone": round(share, 4), "parameters": found.cost_after.parameters, "macs": found.cost_after.macs}
+    write_json(told, row)
+    return row
 
 
 def reach(network: torch.nn.Module, shape: tuple[int, ...], round_to: Any) -> float:
@@ -126,6 +132,7 @@ def measured(name: str, folder: Path, blocks: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--models", type=Path, help="folder where the cut networks stay, for another start")
     parser.add_argument("--blocks", type=int, default=20)
     parser.add_argument("--network", choices=NETWORKS, action="append", help="default: all")
     arguments = parser.parse_args()
@@ -134,8 +141,10 @@ def main() -> None:
         raise SystemExit("there is no table: compress devices calibrate host")
     found = []
     for name in arguments.network or NETWORKS:
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(measured(name, Path(folder), arguments.blocks))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = (arguments.models or Path(temporary)) / name
+            folder.mkdir(parents=True, exist_ok=True)
+            found.append(measured(name, folder, arguments.blocks))
         for way in ("plain", "target_aware"):
             one = found[-1][way]
             print(name, way, len(one["inversions"]), one["yields"])
