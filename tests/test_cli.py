@@ -171,17 +171,17 @@ def test_each_command_explains_itself_and_its_options(command, name):
         (["export", "w", "-o", "x", "--input-shape", "3x32"], "--input-shape is not a list of sizes; got 3x32; "),
         (
             ["rewrite", "m.onnx", "-o", "x", "--round-to", "most"],
-            "options: round_to: it is none, auto, all, or a number from 1 on; got most; ",
+            "--round-to: it is none, auto, all, or a number from 1 on; got most; ",
         ),
         (
             ["explain", "m.onnx", "--target", "arm"],
-            "options: target: it says how auto rounds; set round_to to auto too",
+            "--target: it says how auto rounds; set round_to to auto too",
         ),
         (
             ["rewrite", "m.onnx", "-o", "x", "--stripes", "some"],
-            "options: stripes: Input should be 'auto', 'int8', 'always' or 'never'; got some; ",
+            "--stripes: Input should be 'auto', 'int8', 'always' or 'never'; got some; ",
         ),
-        (["profile", "m.onnx", "--runs", "0"], "options: runs: Input should be greater than or equal to 1; got 0; "),
+        (["profile", "m.onnx", "--runs", "0"], "--runs: Input should be greater than or equal to 1; got 0; "),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(command, tmp_path, monkeypatch, arguments, message):

@@ -25,9 +25,9 @@ def export(
     require_torch()
     from compress.console import print_json, print_line, working
     from compress.pipeline.standalone import export_file
-    from compress.recipe import ExportSettings, validate
+    from compress.recipe import OPTIONS, ExportSettings, validate
 
-    settings = validate({"opset": opset, "dynamic_batch": not fixed_batch}, ExportSettings, "options")
+    settings = validate({"opset": opset, "dynamic_batch": not fixed_batch}, ExportSettings, OPTIONS)
     shape = _shape(input_shape) if input_shape is not None else None
     with working("exporting"):
         figures = export_file(checkpoint, output, settings, network=network, input_shape=shape)

@@ -48,10 +48,10 @@ def profile(
     from compress.profiling import keep as keep_reports
     from compress.profiling import profile as measure
     from compress.profiling import profile_on, read_kept, tables
-    from compress.recipe import ProfileSettings, validate
+    from compress.recipe import OPTIONS, ProfileSettings, validate
 
     given = {"device": device[0], "runs": runs, "blocks": blocks, "processes": processes, "warmup": warmup}
-    settings = validate({**given, "threads": threads, "batch_size": batch_size}, ProfileSettings, "options")
+    settings = validate({**given, "threads": threads, "batch_size": batch_size}, ProfileSettings, OPTIONS)
     if baseline is not None and len(device) > 1:
         raise CompressError("a baseline is of one device", got=", ".join(device), next_step="name that device alone")
     earlier = read_kept(baseline) if baseline is not None else None

@@ -26,10 +26,10 @@ def quantize(
     """
     from compress.console import print_json, print_line, working
     from compress.pipeline.standalone import quantize_file
-    from compress.recipe import QuantizeSettings, validate
+    from compress.recipe import OPTIONS, QuantizeSettings, validate
 
     given = {"format": format_name, "samples": samples, "options": knobs(option or [])}
-    settings = validate(given, QuantizeSettings, "options")
+    settings = validate(given, QuantizeSettings, OPTIONS)
     with working("quantizing"):
         figures = quantize_file(model, output, settings, recipe_path=recipe, inputs=inputs)
     if as_json:

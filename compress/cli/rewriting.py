@@ -16,7 +16,7 @@ def rewrite_settings(
     Raises:
         RecipeError: naming the option that does not fit.
     """
-    from compress.recipe import RewriteSettings, validate
+    from compress.recipe import OPTIONS, RewriteSettings, validate
 
     given = {
         "round_to": int(round_to) if round_to.isdecimal() else round_to,
@@ -26,4 +26,4 @@ def rewrite_settings(
     }
     if exact or epsilon is not None:
         given["epsilon"] = 0.0 if exact else epsilon
-    return validate(given, RewriteSettings, "options")
+    return validate(given, RewriteSettings, OPTIONS)

@@ -12,7 +12,7 @@ import numpy as np
 from compress.artifact import require_file, require_target, write_json
 from compress.errors import CompressError, DataError
 from compress.pipeline.context import Reporter, RunContext, Silence
-from compress.recipe import ExportSettings, PruneSettings, QuantizeSettings, load_recipe, validate
+from compress.recipe import OPTIONS, ExportSettings, PruneSettings, QuantizeSettings, load_recipe, validate
 
 
 def train_file(recipe_path: Path, target: Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def prune_file(
     if not settings and context is None:
         raise CompressError("nothing says what to prune", next_step="give --method and --ratio, or --recipe")
     given = context.recipe.prune.model_dump(exclude_unset=True) if context else {}
-    chosen = validate({**given, **(settings or {})}, PruneSettings, "options")
+    chosen = validate({**given, **(settings or {})}, PruneSettings, OPTIONS)
     chosen = as_stored(chosen, context.recipe.quantize) if context else chosen
     require_target(target)
     loaded = load_checkpoint(require_file(source, "checkpoint"))

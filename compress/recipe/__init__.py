@@ -8,12 +8,13 @@ from compress.recipe.base import MethodSettings, Settings
 from compress.recipe.budget import Budget
 from compress.recipe.deploying import ExportSettings, ProfileSettings, QuantizeSettings, RewriteSettings
 from compress.recipe.inputs import DataSettings, ModelSettings
-from compress.recipe.load import load_budget, load_recipe, load_settings, validate
+from compress.recipe.load import OPTIONS, load_budget, load_recipe, load_settings, validate
 from compress.recipe.pruning import PruneSettings, ScheduleSettings
 from compress.recipe.training import DistillSettings, RetrainSettings, ShareSettings, TrainSettings
 from compress.recipe.whole import Recipe
 
 __all__ = [
+    "OPTIONS",
     "Budget",
     "DataSettings",
     "DistillSettings",

@@ -14,6 +14,8 @@ from compress.recipe.base import Settings
 from compress.recipe.budget import Budget
 from compress.recipe.whole import Recipe
 
+# Where settings stand that came from the command line.
+OPTIONS = "options"
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
@@ -74,10 +76,15 @@ def _explain(error: ValidationError, kind: type[Settings], where: str) -> Compre
             f"{where}: unknown key {path[-1]!r}{place}",
             next_step=f"write {near[0]!r}" if near else suggestion(path[-1], known),
         )
-    key = ".".join(path) or "the file"
+    key = ".".join(path)
     message = first["msg"].removeprefix("Value error, ")
     got = first["input"] if not isinstance(first["input"], dict) else None
-    return RecipeError(f"{where}: {key}: {message}", got=got, next_step="see docs/recipe.md for every key")
+    if where == OPTIONS:
+        place = f"--{key.replace('_', '-')}" if key else where
+        return RecipeError(f"{place}: {message}", got=got, next_step="see --help")
+    return RecipeError(
+        f"{where}: {key or 'the file'}: {message}", got=got, next_step="see docs/recipe.md for every key"
+    )
 
 
 def _known_keys(kind: type[Settings], path: list[str]) -> list[str]:

@@ -251,9 +251,9 @@ def test_this_machine_measures():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"round_to": 0}, "round_to: it is none, auto, all, or a number from 1 on; got 0"),
-        ({"round_to": True}, "round_to: it is none, auto, all, or a number from 1 on; got True"),
-        ({"round_to": "most"}, "round_to: it is none, auto, all, or a number from 1 on; got most"),
+        ({"round_to": 0}, "--round-to: it is none, auto, all, or a number from 1 on; got 0"),
+        ({"round_to": True}, "--round-to: it is none, auto, all, or a number from 1 on; got True"),
+        ({"round_to": "most"}, "--round-to: it is none, auto, all, or a number from 1 on; got most"),
         ({"target": "arm"}, "target: it says how auto rounds; set round_to to auto too; got arm"),
     ],
 )
