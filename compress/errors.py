@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class CompressError(Exception):
@@ -32,6 +33,10 @@ class CompressError(Exception):
             parts.append(f"next: {next_step}")
         # One line, always: a message from a library may bring line breaks of its own.
         super().__init__("; ".join(" ".join(part.split()) for part in parts))
+
+    def within(self, place: str) -> Self:
+        """Returns the same error with the place in front, e.g. a file and the row in it."""
+        return type(self)(f"{place}: {self}")
 
 
 class RecipeError(CompressError):

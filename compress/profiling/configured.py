@@ -40,20 +40,32 @@ class Entry:
 
     Attributes:
         name: as it stands in the file.
-        at: kind and address, e.g. ``ssh://pi@board:22``.
+        at: kind and address, e.g. ``ssh://pi@board:22``; empty if the row does not say.
         options: the other keys of its table.
         file: where it stands.
+        problem: what is wrong with the row; None if it will do.
     """
 
     name: str
     at: str
     options: Mapping[str, Any] = field(default_factory=dict)
     file: Path = Path(FILE_NAME)
+    problem: CompressError | None = None
+
+    def required(self) -> Entry:
+        """Returns the entry itself.
+
+        Raises:
+            CompressError: what is wrong with the row, if anything is.
+        """
+        if self.problem:
+            raise self.problem
+        return self
 
     @property
     def kind(self) -> str:
         """The kind of device, e.g. ``ssh``."""
-        return split_address(self.at, self.name)[0]
+        return split_address(self.at)[0]
 
 
 def project_file() -> Path:
@@ -68,10 +80,10 @@ def user_file() -> Path:
 
 
 def configured() -> dict[str, Entry]:
-    """Returns the devices of both files by name, the project's first.
+    """Returns the devices of both files by name, the project's first; a row that will not do is one with a problem.
 
     Raises:
-        CompressError: if a file is not what it must be.
+        CompressError: if a file cannot be read as a whole.
     """
     found: dict[str, Entry] = {}
     for file in (project_file(), user_file()):
@@ -81,10 +93,11 @@ def configured() -> dict[str, Entry]:
 
 
 def read(file: Path) -> list[Entry]:
-    """Reads one file; one that does not exist holds nothing.
+    """Reads one file; one that does not exist holds nothing, and a wrong row spoils no other.
 
     Raises:
-        CompressError: naming the file, the entry and what is wrong with it.
+        CompressError: naming the file, if it is not TOML or too large.
+        MachineError: if it cannot be read.
     """
     try:
         if not file.is_file():
@@ -101,7 +114,7 @@ def read(file: Path) -> list[Entry]:
         table = tomllib.loads(content.decode())
     except ValueError as error:
         raise CompressError(f"{file}: not valid TOML ({error})", next_step="mend that line") from error
-    return [_entry(name, value, file) for name, value in table.items()]
+    return [_row(name, value, file) for name, value in table.items()]
 
 
 def add(name: str, at: str, file: Path) -> Entry:
@@ -124,7 +137,7 @@ def add(name: str, at: str, file: Path) -> Entry:
     return entry
 
 
-def split_address(at: str, name: str) -> tuple[str, str]:
+def split_address(at: str) -> tuple[str, str]:
     """Returns kind and address of ``kind``, ``kind:address`` or ``kind://address``.
 
     Raises:
@@ -133,7 +146,7 @@ def split_address(at: str, name: str) -> tuple[str, str]:
     match = _ADDRESS.fullmatch(at) if len(at) <= _MOST_CHARACTERS else None
     if match is None:
         raise CompressError(
-            f"device {name!r}: its address will not do",
+            "the address of a device will not do",
             got=at[:_MOST_CHARACTERS],
             allowed="kind, kind:address or kind://address, of letters, digits and . _ - @ : / % + [ ]",
             next_step='write it like "ssh://pi@board:22"',
@@ -141,23 +154,35 @@ def split_address(at: str, name: str) -> tuple[str, str]:
     return match["kind"], match["address"] or ""
 
 
+def _row(name: str, value: object, file: Path) -> Entry:
+    try:
+        return _entry(name, value, file)
+    except CompressError as error:
+        return Entry(name, _address_of(value), file=file, problem=error.within(f"{file}: {name[:60]!r}"))
+
+
+def _address_of(value: object) -> str:
+    at = value.get("at") if isinstance(value, dict) else value
+    return at if isinstance(at, str) else ""
+
+
 def _entry(name: str, value: object, file: Path) -> Entry:
     if not _NAME.fullmatch(name):
         raise CompressError(
-            f"{file}: a device cannot be called {name[:60]!r}",
+            f"a device cannot be called {name[:60]!r}",
             allowed="a letter, then letters, digits, - and _, 40 in all",
             next_step="give it another name",
         )
     if name in RESERVED or name in devices:
-        raise CompressError(f"{file}: {name!r} has a meaning of its own", next_step="give the device another name")
-    table = {"at": value} if isinstance(value, str) else value
-    if not isinstance(table, dict) or not isinstance(table.get("at"), str):
+        raise CompressError("the name has a meaning of its own", next_step="give the device another name")
+    at = _address_of(value)
+    if not at:
         raise CompressError(
-            f"{file}: {name} says not where the device is",
+            "it says not where the device is",
             next_step=f'write {name} = "ssh://user@host", or {name} = {{ at = "ssh://user@host", … }}',
         )
-    options = {key: value for key, value in table.items() if key != "at"}
-    kind, address = split_address(table["at"], name)
-    # What a device makes of its address and options is checked here too: a file is right or wrong as a whole.
+    options = {key: value for key, value in value.items() if key != "at"} if isinstance(value, dict) else {}
+    kind, address = split_address(at)
+    # What a device makes of its address and options is checked here too.
     devices.get(kind)(address, options)
-    return Entry(name, table["at"], options, file)
+    return Entry(name, at, options, file)

@@ -91,6 +91,7 @@ class Device(ABC):
         address: what stands after the colon of the device's name, e.g. ``pi@board:22`` of ``ssh://pi@board:22``.
         options: what `devices.toml` says of it besides; only what `OPTIONS` names.
         tell: who is told what is done and why, in whole lines.
+        label: what the user calls it, for messages; empty if only kind and address name it.
 
     Raises:
         CompressError: if an option is not one of the kind's.
@@ -101,10 +102,17 @@ class Device(ABC):
     # Whether it is another machine: `arm` looks among those of `devices.toml`.
     REMOTE: ClassVar[bool] = False
 
-    def __init__(self, address: str = "", options: Mapping[str, Any] | None = None, tell: Tell = _silence) -> None:
+    def __init__(
+        self,
+        address: str = "",
+        options: Mapping[str, Any] | None = None,
+        tell: Tell | None = None,
+        label: str = "",
+    ) -> None:
         self.address = address
         self.options = dict(options or {})
-        self.tell = tell
+        self.tell = tell or _silence
+        self.label = label
         for name in self.options:
             if name not in self.OPTIONS:
                 raise CompressError(

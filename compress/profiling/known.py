@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compress.profiling.configured import configured
 from compress.profiling.device import Device, devices
-from compress.profiling.resolve import ARM, EMULATED, resolve
+from compress.profiling.resolve import ARM, EMULATED, open_device, resolve
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ def known_devices() -> list[KnownDevice]:
     """Returns the names of `devices.toml`, the kinds that need no address, and ``arm``.
 
     Raises:
-        CompressError: if a `devices.toml` is not what it must be.
+        CompressError: if a `devices.toml` cannot be read as a whole.
     """
     found = []
     for entry in configured().values():
-        device = resolve(entry.name).device
-        found.append(KnownDevice(entry.name, f"{entry.at} ({entry.file})", _state(device)))
+        state = f"wrong: {entry.problem}" if entry.problem else _state(resolve(entry.name).device)
+        found.append(KnownDevice(entry.name, f"{entry.at or 'no address'} ({entry.file})", state))
     for kind in devices:
         cls = devices.get(kind)
         if not cls.REMOTE:
-            resolved = resolve(kind)
+            resolved = open_device(kind)
             found.append(KnownDevice(resolved.name, _summary(cls), _state(resolved.device)))
         else:
             found.append(KnownDevice(f"{kind}://…", _summary(cls), "give an address"))
@@ -47,10 +47,10 @@ def known_devices() -> list[KnownDevice]:
 
 def _arm() -> KnownDevice:
     here = platform.machine().lower()
-    boards = [name for name, entry in configured().items() if devices.get(entry.kind).REMOTE]
+    boards = [name for name, entry in configured().items() if not entry.problem and devices.get(entry.kind).REMOTE]
     if here in ARM:
         return KnownDevice("arm", f"host: this machine is ARM ({here})", "ready")
-    default = resolve(EMULATED)
+    default = open_device(EMULATED)
     if boards:
         what = f"the first of {', '.join(boards)} that is ARM, else {default.name}"
         return KnownDevice("arm", what, "not asked")

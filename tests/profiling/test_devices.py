@@ -130,30 +130,51 @@ def test_a_configured_board_that_does_not_answer_is_no_reason_to_emulate_silentl
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("pi = [", "not valid TOML"),
-        ("pi = 3", "says not where the device is"),
-        ("pi = {}", "says not where the device is"),
+        ("pi = 3", "it says not where the device is"),
+        ("pi = {}", "it says not where the device is"),
         ('host = "board:x"', "has a meaning of its own"),
         ('arm = "board:x"', "has a meaning of its own"),
         ('"pi;rm" = "board:x"', "cannot be called"),
         ('"" = "board:x"', "cannot be called"),
         ('pi = "ssh2://pi"', "unknown device 'ssh2'"),
-        ('pi = "board://-oProxyCommand=id"', "its address will not do"),
-        ('pi = "board:a b"', "its address will not do"),
-        ('pi = "board:$(id)"', "its address will not do"),
-        ('pi = "board:a\\nb"', "its address will not do"),
-        ('pi = "board:' + "a" * 300 + '"', "its address will not do"),
+        ('pi = "board://-oProxyCommand=id"', "the address of a device will not do"),
+        ('pi = "board:a b"', "the address of a device will not do"),
+        ('pi = "board:$(id)"', "the address of a device will not do"),
+        ('pi = "board:a\\nb"', "the address of a device will not do"),
+        ('pi = "board:' + "a" * 300 + '"', "the address of a device will not do"),
         ('pi = { at = "board:x", shell = "sh" }', "no option 'shell'; allowed: cores"),
         ('pi = "host:there"', "takes no address"),
         ('pi = "arm-emu:cortex-a5"', "no core 'cortex-a5'.*did you mean"),
-        ("#" * 70_000, "too large"),
     ],
 )
-def test_a_file_that_will_not_do_is_refused_in_one_line(text, expected):
-    write(text)
+def test_a_row_that_will_not_do_is_refused_in_one_line_when_it_is_asked_for(text, expected):
+    write(text + '\nright = "board:x"\n')
+    wrong, right = files.configured()
     with pytest.raises(CompressError, match=expected) as error:
-        files.configured()
-    one_line(error)
+        resolve(wrong)
+    assert one_line(error).startswith(f"devices.toml: {wrong[:60]!r}: ")
+    # It spoils nothing else, and is listed with what is wrong.
+    assert resolve(right).device.address == "x"
+    assert resolve("estimate").name == "estimate:cortex-a72"
+    states = [device.state for device in known_devices() if device.name == wrong]
+    assert f"wrong: {error.value}" in states
+
+
+@pytest.mark.parametrize(("text", "expected"), [("pi = [", "not valid TOML"), ("#" * 70_000, "too large")])
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(text, expected):
+    write(text)
+    for ask in (files.configured, known_devices, lambda: resolve("host")):
+        with pytest.raises(CompressError, match=f"devices.toml: {expected}") as error:
+            ask()
+        one_line(error)
+
+
+def test_arm_looks_no_further_than_the_first_board_that_is_one():
+    write('pi = "board:aarch64"\nbad = 3\n')
+    assert resolve("arm").name == "pi"
+    write('bad = 3\npi = "board:aarch64"\n')
+    with pytest.raises(CompressError, match="'bad': it says not where"):
+        resolve("arm")
 
 
 def test_add_keeps_what_is_there():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compress.errors import CompressError, MachineError
-from compress.profiling.device import Device, Measurement, OperatorRow, Tell, devices
+from compress.profiling.device import Device, Measurement, OperatorRow, devices
 from compress.profiling.emulation import cores, packages
 from compress.profiling.emulation.place import Place, find
 from compress.profiling.emulation.qemu import Counted, count
@@ -38,17 +37,15 @@ class ArmEmulated(Device):
     Counts repeat from run to run, whatever else the machine does. They are never turned into time.
 
     Args:
-        address: the core; cortex-a53 if empty.
-        options: must be empty.
-        tell: who is told what is set up.
+        arguments: as of `Device`; the address is the core, cortex-a53 if empty, and options must be empty.
 
     Raises:
         CompressError: if there is no such core.
     """
 
-    def __init__(self, address: str = "", options: Mapping[str, Any] | None = None, tell: Tell | None = None) -> None:
-        super().__init__(address, options, *([tell] if tell else []))
-        self.core = cores.core(address)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.core = cores.core(self.address)
 
     def name(self) -> str:
         """See `Device.name`."""

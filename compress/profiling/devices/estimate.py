@@ -9,7 +9,6 @@ Source: S. Williams, A. Waterman, D. Patterson, Roofline: an insightful visual p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from compress.errors import CompressError, ModelFileError, suggestion
 from compress.onnx_io.cost import OperatorCost, operator_costs
 from compress.onnx_io.file import read_model
 from compress.profiling.compare import ESTIMATE_ERROR
-from compress.profiling.device import Device, Measurement, OperatorRow, Tell, devices
+from compress.profiling.device import Device, Measurement, OperatorRow, devices
 from compress.recipe import ProfileSettings
 
 _FLOAT16, _BYTES = (10, 16), (2, 3)
@@ -66,18 +65,16 @@ class Estimate(Device):
     """Computes a bound from peak rates (roofline): cortex-a53, -a55, -a72 or -a76; nothing runs.
 
     Args:
-        address: the core; cortex-a72 if empty.
-        options: must be empty.
-        tell: who is told what is done.
+        arguments: as of `Device`; the address is the core, cortex-a72 if empty, and options must be empty.
 
     Raises:
         CompressError: if there is no such core.
     """
 
-    def __init__(self, address: str = "", options: Mapping[str, Any] | None = None, tell: Tell | None = None) -> None:
-        super().__init__(address, options, *([tell] if tell else []))
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         if self.name() not in CORES:
-            raise CompressError(f"no core {address!r} can be estimated", next_step=suggestion(address, CORES))
+            raise CompressError(f"no core {self.address!r} can be estimated", next_step=suggestion(self.address, CORES))
 
     def name(self) -> str:
         """See `Device.name`."""

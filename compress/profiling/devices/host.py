@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from compress.errors import CompressError, MachineError
-from compress.profiling.device import Device, Measurement, Tell, devices
+from compress.profiling.device import Device, Measurement, devices
 from compress.profiling.python_runner import RUNNER, measurements, read_answer, runner_request, unreadable
 from compress.recipe import ProfileSettings
 
@@ -20,18 +19,16 @@ class Host(Device):
     """Runs the runner as a fresh process: what this one holds, torch for instance, does not disturb the figures.
 
     Args:
-        address: must be empty, there is only one host.
-        options: must be empty.
-        tell: who is told what is done.
+        arguments: as of `Device`; address and options must be empty, there is only one host.
 
     Raises:
         CompressError: if an address is given.
     """
 
-    def __init__(self, address: str = "", options: Mapping[str, Any] | None = None, tell: Tell | None = None) -> None:
-        super().__init__(address, options, *([tell] if tell else []))
-        if address:
-            raise CompressError("device 'host' takes no address", got=address, next_step="write `host` alone")
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        if self.address:
+            raise CompressError("device 'host' takes no address", got=self.address, next_step="write `host` alone")
 
     def measure(self, models: list[Path], settings: ProfileSettings) -> list[Measurement]:
         """See `Device.measure`."""
