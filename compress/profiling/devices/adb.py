@@ -18,7 +18,7 @@ class Adb(Target):
     def shell(self) -> AdbShell:
         """How it is reached."""
         return AdbShell(
-            device=f"adb://{self.address}" if self.address else "adb",
+            device=self.label or (f"adb://{self.address}" if self.address else "adb"),
             folder=self.folder or _FOLDER,
             serial=self.address or None,
         )

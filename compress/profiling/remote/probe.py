@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 from compress.errors import MachineError
-from compress.profiling.remote.shell import Shell, text_of
+from compress.profiling.remote.shell import Shell, text_of, word
 
 _TOOLS = ("head", "mktemp", "tar", "timeout")
 _SCRIPT = """\
@@ -19,6 +18,7 @@ echo "system=$(uname -s)"
 echo "kernel=$(uname -r)"
 echo "processor=$(sed -n 's/^\\(model name\\|Model\\|Hardware\\)[^:]*: *//p' /proc/cpuinfo 2>/dev/null | head -n 1)"
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+    [ "$(cat $cpu/online 2>/dev/null)" = 0 ] && continue
     clock=$(cat $cpu/cpufreq/cpuinfo_max_freq 2>/dev/null)
     governor=$(cat $cpu/cpufreq/scaling_governor 2>/dev/null)
     echo "core=${{cpu##*/cpu}}:$clock:$governor"
@@ -60,7 +60,7 @@ class Probe:
         system: e.g. `Linux`.
         kernel: its release.
         processor: its name; empty if it has none.
-        cores: every one.
+        cores: every one that is switched on; empty if the kernel does not say.
         temperature_c: the warmest zone; None if none is told.
         room_bytes: free space for temporary files; None if not told.
         python: its version; None if there is none.
@@ -110,7 +110,7 @@ def probe(shell: Shell, python: str = "python3") -> Probe:
     Raises:
         MachineError: if it cannot be reached, does not answer, or lacks a tool that a visit needs.
     """
-    script = _SCRIPT.format(place=shell.place, python=shlex.quote(python), tools=" ".join(_TOOLS), done=_DONE)
+    script = _SCRIPT.format(place=shell.place, python=word(python), tools=" ".join(_TOOLS), done=_DONE)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as said:
         with shell.start(script, output, said) as process:
             try:

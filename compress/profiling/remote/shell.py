@@ -60,7 +60,13 @@ class Shell(ABC):
     @property
     def place(self) -> str:
         """The target's folder for temporary files, as a word of a shell script."""
-        return shlex.quote(self.folder) if self.folder else '"${TMPDIR:-/tmp}"'
+        return word(self.folder) if self.folder else '"${TMPDIR:-/tmp}"'
+
+
+def word(path: str) -> str:
+    """Returns a path over there as a word of a shell script; ``~/`` is the home over there."""
+    home, rest = ("~/", path[2:]) if path.startswith("~/") else ("", path)
+    return home + shlex.quote(rest)
 
 
 def last_line(text: str) -> str:

@@ -71,7 +71,7 @@ def test_without_python_a_runner_goes_along(sshd, options, tmp_path):
     told: list[str] = []
     board = Ssh(f"{sshd.target}:{sshd.port}", {**options, "python": "/nowhere/python3"}, told.append)
     small, large = board.measure(models, QUICK)
-    assert "no /nowhere/python3" in told[0]
+    assert "there is no /nowhere/python3: a runner and its libraries go along" in told[0]
     assert small.unit == large.unit == "us"
     assert [len(block) for block in large.blocks] == [QUICK.runs] * QUICK.blocks
     assert "Conv" in {row.operator for row in large.operators}
@@ -105,12 +105,39 @@ def test_no_python(sshd, options, tmp_path):
         device(sshd, options, python="/nowhere/python3", runner="python").measure([save(tmp_path / "m.onnx", 4)], QUICK)
 
 
-def test_no_onnxruntime(sshd, options, tmp_path):
-    bare = tmp_path / "python3"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
-    bare.chmod(0o755)
-    with pytest.raises(MachineError, match=r"cannot import onnxruntime .*next: run `.*pip install onnxruntime` there"):
-        device(sshd, options, python=str(bare)).measure([save(tmp_path / "m.onnx", 4)], QUICK)
+@pytest.fixture
+def bare(tmp_path) -> str:
+    """A Python without packages."""
+    script = tmp_path / "python3"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_without_onnxruntime_a_runner_goes_along(sshd, options, bare, tmp_path):
+    told: list[str] = []
+    board = Ssh(f"{sshd.target}:{sshd.port}", {**options, "python": bare}, told.append, "pi")
+    (found,) = board.measure([save(tmp_path / "m.onnx", 4)], QUICK)
+    assert told[0] == f"device 'pi': {bare} there has no onnxruntime: a runner and its libraries go along"
+    assert found.runtime == f"onnxruntime {onnxruntime.__version__}"
+
+
+def test_no_onnxruntime(sshd, options, bare, tmp_path):
+    with pytest.raises(MachineError, match=r"cannot import onnxruntime .*next: run `.* -m venv ~/onnxruntime &&"):
+        device(sshd, options, python=bare, runner="python").measure([save(tmp_path / "m.onnx", 4)], QUICK)
+
+
+def test_a_home_over_there_is_found(sshd, options, tmp_path):
+    # As the advice for a Python without onnxruntime has it: `~` means the home of whoever logs in.
+    home = Path.home() / f".compress-test-{os.getpid()}"
+    home.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    home.chmod(0o755)
+    try:
+        board = device(sshd, options, python=f"~/{home.name}", runner="python")
+        (found,) = board.measure([save(tmp_path / "m.onnx", 4)], QUICK)
+    finally:
+        home.unlink()
+    assert found.runtime == f"onnxruntime {onnxruntime.__version__}"
 
 
 def test_a_hung_runner(sshd, options, tmp_path):
@@ -136,18 +163,44 @@ def test_the_cores_are_those_that_are_named(sshd, options, tmp_path):
     assert found.machine["cores"] == 1
 
 
+def test_cores_that_are_not_there_are_refused_with_those_that_are(sshd, options, tmp_path):
+    there = ", ".join(str(core.index) for core in probe(sshd.shell(), sys.executable).cores)
+    with pytest.raises(CompressError, match=rf"option cores; got 0-9999; allowed: {there}; next: ") as error:
+        device(sshd, options, cores="0-9999").measure([save(tmp_path / "m.onnx", 4)], QUICK)
+    assert "memory" not in str(error.value)
+
+
+def test_a_configuration_that_is_not_there_is_told_before_anything_is_contacted(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(MachineError, match=rf"option config; got {tmp_path}/cfg, which does not exist; .*; next: "):
+        Ssh("board", {"config": f"{tmp_path}/cfg"})
+    assert Ssh("board", {"config": "none"}).shell.config == "none"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "cfg").touch()
+    assert Ssh("board", {"config": "~/cfg"}).shell.config == f"{tmp_path}/cfg"
+
+
+def test_errors_name_the_device_as_the_user_calls_it(options, tmp_path):
+    board = Ssh("pi@127.0.0.1:1", options, None, "shelf")
+    with pytest.raises(MachineError, match=r"device 'shelf': nothing listens there \(pi@127\.0\.0\.1:1\)"):
+        board.facts()
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         ("cores", "0;reboot", "numbers and ranges"),
         ("cores", 3, "must be a string"),
+        ("cores", "7-4", "numbers and ranges"),
+        ("python", "", "must be a string"),
+        ("config", 1, "must be a string"),
         ("limit", 0, "1 or more"),
         ("limit", "5", "1 or more"),
         ("cors", "3", "no option 'cors'"),
     ],
 )
 def test_options_that_will_not_do(option, value, message):
-    with pytest.raises(CompressError, match=message):
+    with pytest.raises(CompressError, match=rf"{message}.*; next: "):
         Ssh("board", {option: value})
 
 

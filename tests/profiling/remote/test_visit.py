@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 import threading
@@ -86,7 +87,7 @@ def test_a_server_killed_during_a_run_leaves_nothing(sshd):
         time.sleep(0.02)
     sshd.end_sessions()
     caller.join(30)
-    assert "connection was lost" in str(failure[0])
+    assert "was lost" in str(failure[0])
     assert gone("987603")
     assert sshd.leftovers() == []
 
@@ -129,8 +130,9 @@ def test_a_folder_that_is_not_there_is_told(sshd):
 def test_an_unknown_host_key_is_refused(sshd, tmp_path):
     config = tmp_path / "client"
     config.write_text(sshd.config.read_text().replace(str(sshd.folder / "known"), str(tmp_path / "none")))
-    with pytest.raises(MachineError, match="host key is not known here"):
+    with pytest.raises(MachineError, match="host key is not known here") as error:
         visit(sshd.shell(config=str(config)), {}, "true", 20)
+    assert f"`ssh -p {sshd.port} -F {config} {sshd.target}`" in str(error.value)
 
 
 def test_a_changed_host_key_is_refused(sshd, tmp_path):
@@ -138,15 +140,27 @@ def test_a_changed_host_key_is_refused(sshd, tmp_path):
     config.write_text(sshd.config.read_text().replace(str(sshd.folder / "known"), str(tmp_path / "other")))
     user_key = " ".join((sshd.folder / "user.pub").read_text().split()[:2])
     (tmp_path / "other").write_text(f"[127.0.0.1]:{sshd.port} {user_key}\n")
-    with pytest.raises(MachineError, match="host key is not the known one"):
+    with pytest.raises(MachineError, match="host key is not the known one") as error:
+        visit(sshd.shell(config=str(config)), {}, "true", 20)
+    # The command that is told really makes the client forget.
+    subprocess.run(shlex.split(str(error.value).split("`")[1]), check=True, capture_output=True)
+    with pytest.raises(MachineError, match="host key is not known here"):
         visit(sshd.shell(config=str(config)), {}, "true", 20)
 
 
 def test_a_refused_login_is_told(sshd, tmp_path):
     config = tmp_path / "client"
     config.write_text(sshd.config.read_text().replace(str(sshd.folder / "user"), str(sshd.folder / "host")))
-    with pytest.raises(MachineError, match="login is refused"):
+    with pytest.raises(MachineError, match="login is refused") as error:
         visit(sshd.shell(config=str(config)), {}, "true", 20)
+    assert f"`ssh-copy-id -p {sshd.port} -F {config} {sshd.target}`" in str(error.value)
+
+
+def test_the_command_that_is_told_for_a_lost_connection_works(sshd):
+    refusal = str(sshd.shell(config="with space/cfg").refusal("bye"))
+    assert f"`ssh -p {sshd.port} -F 'with space/cfg' {sshd.target} true`" in refusal
+    command = str(sshd.shell().refusal("bye")).split("`")[1]
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
 
 
 def test_nobody_listens(sshd):
