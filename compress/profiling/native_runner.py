@@ -6,13 +6,15 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compress.profiling.device import Measurement, OperatorRow
 from compress.profiling.python_runner import read_answer, spread, unreadable
 from compress.profiling.reference import Arrays
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
+
+Thing = TypeVar("Thing")
 
 
 def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettings) -> str:
@@ -27,15 +29,27 @@ def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettin
         commands whose output is a line of JSON a process, then, if the settings want details, an array of events a
         model.
     """
-    triples = [word for model in models for word in (model, f"{Path(model).parent}/feed.bin", "-")]
-    timed = [[settings.threads, settings.warmup, blocks, settings.runs, "-"] for blocks in spread(settings)]
-    profiled = [settings.threads, 1, 1, settings.runs, "events"]
-    *firsts, last = (shlex.join([*runner, *map(str, numbers), *triples]) for numbers in (*timed, profiled))
+    triples = [[model, f"{Path(model).parent}/feed.bin", "-"] for model in models]
+
+    def command(number: int, numbers: Sequence[object]) -> str:
+        words = [word for triple in _in_turn(triples, number) for word in triple]
+        return shlex.join([*runner, *map(str, numbers), *words])
+
+    firsts = [
+        command(number, [settings.threads, settings.warmup, blocks, settings.runs, "-"])
+        for number, blocks in enumerate(spread(settings))
+    ]
+    last = command(0, [settings.threads, 1, 1, settings.runs, "events"])
     if not settings.details:
         return " && ".join(firsts)
     # Each model by itself: the order of names is that of the models up to nine.
     shown = [f"cat events{position}-*" for position in range(len(models))]
     return " && ".join([*firsts, f"{last} >/dev/null", *shown])
+
+
+def _in_turn(things: list[Thing], process: int) -> list[Thing]:
+    """Returns what stands for models in the order in which a process takes them; see `runner.measure`."""
+    return things[::-1] if process % 2 else things
 
 
 def measurements(
@@ -63,10 +77,11 @@ def measurements(
     try:
         processes = len(spread(settings))
         *lines, rest = output.split("\n", processes)
-        answers = [read_answer(line, models) for line in lines]
+        answers = [read_answer(line, _in_turn(models, number)) for number, line in enumerate(lines)]
+        runs = [_in_turn(answer["models"], number) for number, answer in enumerate(answers)]
         found = []
         for position, feed in enumerate(feeds):
-            entries = [answer["models"][position] for answer in answers]
+            entries = [run[position] for run in runs]
             entry = entries[0]
             events, end = json.JSONDecoder().raw_decode(rest.lstrip()) if settings.details else ([], 0)
             rest = rest.lstrip()[end:]

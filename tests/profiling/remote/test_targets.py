@@ -67,7 +67,7 @@ def test_facts_are_asked(sshd, options):
 
 
 def test_without_python_a_runner_goes_along(sshd, options, tmp_path):
-    models = [save(tmp_path / "a" / "m.onnx", 4, side=8), save(tmp_path / "b" / "m.onnx", 64, external=True)]
+    models = [save(tmp_path / "a" / "m.onnx", 4, side=8), save(tmp_path / "b" / "m.onnx", 64, external=True, side=99)]
     told: list[str] = []
     board = Ssh(f"{sshd.target}:{sshd.port}", {**options, "python": "/nowhere/python3"}, told.append)
     small, large = board.measure(models, QUICK)
@@ -76,7 +76,9 @@ def test_without_python_a_runner_goes_along(sshd, options, tmp_path):
     assert [len(block) for block in large.blocks] == [QUICK.runs] * QUICK.blocks
     assert "Conv" in {row.operator for row in large.operators}
     assert sum(row.share for row in large.operators) == pytest.approx(1, abs=1e-3)
-    assert [one.input_shapes["x"][2] for one in (small, large)] == [8, 16]
+    assert [one.input_shapes["x"][2] for one in (small, large)] == [8, 99]
+    # A thousand times as much to do: no block of one is among those of the other, whose turn ever it was.
+    assert min(map(min, large.blocks)) > max(map(min, small.blocks))
     assert small.runtime == f"onnxruntime {onnxruntime.__version__}"
 
 
