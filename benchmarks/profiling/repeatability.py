@@ -5,14 +5,17 @@
 
 The naive mean times one model after the other, as many runs of each, and divides the means. Both take place in the same
 processes, one after the other, so that they meet the same machine. With `--load N`, N processes that do nothing but
-compute run besides. With `--arm`, instructions on the emulated cores are counted as often.
+compute run besides. With `--arm`, instructions on the emulated cores are counted as often. With `--equal N`, the first
+model is compared N times with a copy of itself: how often a difference is claimed, which should be 5 % or less.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +86,20 @@ def under_load(models: list[str], processes: int, load: int, settings: ProfileSe
     }
 
 
+def claims(model: str, comparisons: int) -> dict[str, object]:
+    settings = ProfileSettings(details=False)
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Path(shutil.copy(model, Path(folder) / f"{name}.onnx")) for name in "ab"]
+        found = [profile(copies, settings)[1].ratio for _ in range(comparisons)]
+    ratios = [one.ratio for one in found if one is not None]
+    return {
+        "comparisons": comparisons,
+        "differences_claimed": sum(one is not None and one.verdict != "no difference measured" for one in found),
+        "ratio": spread(ratios),
+        "load_average_after": round(os.getloadavg()[0], 2),
+    }
+
+
 def counted(models: list[str], processes: int, core: str) -> dict[str, object]:
     settings = ProfileSettings(device=f"arm-emu:{core}")
     counts = np.array([[r.minimum for r in profile(list(map(Path, models)), settings)] for _ in range(processes)])
@@ -99,6 +116,7 @@ def main() -> None:
     parser.add_argument("models", nargs=2)
     parser.add_argument("--processes", type=int, default=15)
     parser.add_argument("--load", type=int, nargs="*", default=[0, 1])
+    parser.add_argument("--equal", type=int, default=0, metavar="N")
     parser.add_argument("--arm", nargs="*", default=[], metavar="CORE")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -112,6 +130,7 @@ def main() -> None:
             "models": [Path(model).name for model in models],
             "fresh_processes": arguments.processes,
             "host": [under_load(models, arguments.processes, load, settings) for load in arguments.load],
+            "equal_files": claims(models[0], arguments.equal) if arguments.equal else None,
             "counted": [counted(models, min(arguments.processes, 5), core) for core in arguments.arm],
         },
     )
