@@ -285,7 +285,8 @@ def test_rewrite_as_json(command, shrinks):
     assert found["file_bytes_before"] == Path("shrinks.onnx").stat().st_size
     assert 0 <= found["max_abs_diff"] < 1e-5
     assert found["seconds"] > 0
-    assert found["rounding"] == {"asked": "3", "used": "3", "target": None, "why": "as asked for", "tried": []}
+    rounding = {"asked": "3", "used": "3", "target": None, "why": "as asked for"}
+    assert found["rounding"] == rounding | {"tried": [], "reference": None, "uncertain": []}
     (row,) = found["blocked"]
     expected = {"tensor": "h", "node": "first", "op": "Gemm", "reason": "rounding keeps them"}
     assert row == expected | {"channels": 1, "kind": "idle"}
@@ -304,13 +305,15 @@ def test_rewrite_says_how_it_rounds(command, shrinks):
 def test_rewrite_measures_on_this_machine(command, shrinks, monkeypatch):
     def equal(settings):
         row = Ratio(1.0, 0.9, 1.1, "no difference measured")
-        return lambda models: Latencies(f"{settings.device} (board)", [row] * len(models))
+        return lambda models, effort: Latencies(f"{settings.device} (board)", lambda one, other: row)
 
     monkeypatch.setattr("compress.pipeline.measuring.latencies", equal)
     code, out, err = command("rewrite", "shrinks.onnx", "-o", "out.onnx", "--round-to", "auto")
     assert (code, err) == (0, "")
-    assert "rounded to none for host (board): the smallest of 2 candidates that is as fast" in out
+    assert "rounded to none for host (board): the smallest of 2 candidates is the fastest, as far as measured" in out
+    assert "latency over that of none (95 %)" in out
     assert "1.000 (0.900–1.100)" in out
+    assert "not settled by measuring: whether 4 is faster than none: within 0.900–1.100" in out
 
 
 def test_explain_as_a_table(command, shrinks):

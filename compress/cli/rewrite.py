@@ -59,10 +59,13 @@ def rewrite(
             (one.round_to, f"{one.file_bytes:,}", f"{one.ratio:.3f} ({one.low:.3f}–{one.high:.3f})")
             for one in rounding.tried
         )
-        print_table("rounding, measured", ("round to", "file bytes", "latency over the fastest (95 %)"), tried)
+        columns = ("round to", "file bytes", f"latency over that of {rounding.reference} (95 %)")
+        print_table("rounding, measured", columns, tried)
     if rounding.asked != "none":
         place = f" for {rounding.target}" if rounding.target else ""
         print_line(f"rounded to {rounding.used}{place}: {rounding.why}")
+    if rounding.uncertain:
+        print_line("not settled by measuring: " + "; ".join(rounding.uncertain))
     for note in result.notes:
         print_line(f"  {note}")
     if result.blocked:

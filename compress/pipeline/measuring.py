@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from onnx import ModelProto
@@ -11,6 +12,7 @@ from onnx import ModelProto
 from compress.onnx_io.file import write_model
 from compress.profiling import profile
 from compress.profiling.compare import ratio_of
+from compress.profiling.statistics import Ratio
 from compress.recipe import ProfileSettings
 from compress.rewrite.rounding import Latencies, Measure
 
@@ -22,14 +24,21 @@ def latencies(settings: ProfileSettings) -> Measure:
         settings: the device, and how to measure.
     """
 
-    def measure(models: Sequence[ModelProto]) -> Latencies:
+    def measure(models: Sequence[ModelProto], effort: int) -> Latencies:
+        # Rounds of one process do not differ independently: more of them alone would not narrow an interval.
+        more = {"blocks": settings.blocks * effort, "processes": settings.processes * effort, "details": False}
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / f"{index}.onnx" for index in range(len(models))]
             for model, path in zip(models, paths, strict=True):
                 write_model(model, path)
-            reports = profile(paths, settings)
-        best = min(reports, key=lambda report: ratio_of(report, reports[0]).ratio)
-        architecture = reports[0].machine.get("architecture", "unknown")
-        return Latencies(f"{reports[0].device} ({architecture})", [ratio_of(report, best) for report in reports])
+            reports = profile(paths, settings.model_copy(update=more))
+        first = reports[0]
+
+        @cache
+        def pairs(one: int, other: int) -> Ratio:
+            return ratio_of(reports[one], reports[other])
+
+        architecture = first.machine.get("architecture", "unknown")
+        return Latencies(f"{first.device} ({architecture})", pairs, timed=first.kind == "measured")
 
     return measure

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from onnx import ModelProto
 
 from compress.channels.widths import MINIMAL, Everything, Multiple, WidthPolicy
 from compress.recipe import RewriteSettings
+from compress.rewrite.fastest import LOSS, Found, Pairs, smallest_as_fast
 from compress.targets.choose import is_known, target_named
 
 Choice = Literal["none", "auto", "all"] | int
 # What is tried on a machine; "auto" stands for what is known of machines of its kind.
 CANDIDATES: tuple[Choice, ...] = ("none", "auto", 4, 8, 16, "all")
-# Fresh processes that time the same two models disagree by up to 0.4 % (coefficient of variation).
-_NOISE = 0.01
-
-
-class Interval(Protocol):
-    """Latency over that of another model, with its 95 % interval."""
-
-    @property
-    def ratio(self) -> float:
-        """The estimate; < 1 is faster."""
-        ...
-
-    @property
-    def low(self) -> float:
-        """The lower end."""
-        ...
-
-    @property
-    def high(self) -> float:
-        """The upper end."""
-        ...
+# Rounds, in usual ones, that are measured in turn until the choice is settled. Four times as many halve an interval.
+_EFFORTS = (1, 4)
 
 
 @dataclass(frozen=True)
@@ -44,14 +26,17 @@ class Latencies:
 
     Attributes:
         target: the machine, in words.
-        ratios: latency of each over that of the fastest of them.
+        pairs: latency of one of them over that of another, by their positions.
+        timed: whether more rounds make the intervals narrower.
     """
 
     target: str
-    ratios: Sequence[Interval]
+    pairs: Pairs
+    timed: bool = True
 
 
-Measure = Callable[[Sequence[ModelProto]], Latencies]
+# Models, and how many times as many rounds as usual, to what was measured of them.
+Measure = Callable[[Sequence[ModelProto], int], Latencies]
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,7 @@ class Tried:
     Attributes:
         round_to: how it was rounded; those that give the same model are measured once.
         file_bytes: of the model.
-        ratio, low, high: latency over that of the fastest candidate, with its 95 % interval.
+        ratio, low, high: latency over that of the reference, with its 95 % interval.
     """
 
     round_to: str
@@ -81,6 +66,8 @@ class Rounding:
         target: the machine that this is for; None where it does not matter.
         why: in words.
         tried: what was measured.
+        reference: the fastest of them; see `compress.rewrite.fastest`. None where nothing was measured.
+        uncertain: what the measuring leaves open, in words.
     """
 
     asked: str
@@ -88,6 +75,8 @@ class Rounding:
     target: str | None
     why: str
     tried: tuple[Tried, ...] = ()
+    reference: str | None = None
+    uncertain: tuple[str, ...] = ()
 
 
 def policy(settings: RewriteSettings) -> WidthPolicy:
@@ -119,7 +108,9 @@ def candidates(settings: RewriteSettings) -> dict[Choice, RewriteSettings]:
 
 
 def fastest(models: Mapping[Choice, ModelProto], measure: Measure) -> tuple[Choice, Rounding]:
-    """Chooses the smallest model that is not slower than the fastest, beyond the noise of measuring.
+    """Chooses the smallest model that is shown to be as fast as the fastest; see `compress.rewrite.fastest`.
+
+    Where that is not settled they are measured again, once, for longer.
 
     Args:
         models: how it was rounded → the model. Equal models are measured once.
@@ -134,14 +125,50 @@ def fastest(models: Mapping[Choice, ModelProto], measure: Measure) -> tuple[Choi
     )
     if len(distinct) == 1:
         return distinct[0], Rounding("auto", _name(distinct[0]), None, "rounding makes no difference to this model")
-    found = measure([models[choice] for choice in distinct])
+    for effort in _EFFORTS:
+        measured = measure([models[choice] for choice in distinct], effort)
+        found = smallest_as_fast(len(distinct), measured.pairs)
+        if found.settled or not measured.timed:
+            break
+    names = [_name(choice) for choice in distinct]
+    over = [measured.pairs(one, found.reference) for one in range(len(distinct))]
     tried = tuple(
-        Tried(_name(choice), models[choice].ByteSize(), one.ratio, one.low, one.high)
-        for choice, one in zip(distinct, found.ratios, strict=True)
+        Tried(name, models[choice].ByteSize(), one.ratio, one.low, one.high)
+        for choice, name, one in zip(distinct, names, over, strict=True)
     )
-    best = next(index for index, one in enumerate(tried) if one.low <= 1 + _NOISE)
-    why = f"the smallest of {len(tried)} candidates that is as fast as the fastest of them, measured"
-    return distinct[best], Rounding("auto", _name(distinct[best]), found.target, why, tried)
+    return distinct[found.chosen], Rounding(
+        "auto",
+        names[found.chosen],
+        measured.target,
+        _why(found, names),
+        tried,
+        names[found.reference],
+        _uncertain(found, tried),
+    )
+
+
+def _why(found: Found, names: Sequence[str]) -> str:
+    if found.chosen != found.reference:
+        return (
+            f"the smallest of {len(names)} candidates that is shown to lose at most {100 * LOSS:.0f} % against "
+            f"the fastest, {names[found.reference]}"
+        )
+    if found.chosen == 0:
+        return f"the smallest of {len(names)} candidates is the fastest, as far as measured"
+    return (
+        f"the fastest of {len(names)} candidates, as far as measured; no smaller one is shown to lose at most "
+        f"{100 * LOSS:.0f} % against it"
+    )
+
+
+def _uncertain(found: Found, tried: Sequence[Tried]) -> tuple[str, ...]:
+    reference = tried[found.reference].round_to
+
+    def lines(positions: Sequence[int], what: str) -> list[str]:
+        rows = [tried[position] for position in positions]
+        return [f"whether {one.round_to} is {what} {reference}: within {one.low:.3f}–{one.high:.3f}" for one in rows]
+
+    return (*lines(found.perhaps_as_fast, "as fast as"), *lines(found.perhaps_faster, "faster than"))
 
 
 def _name(choice: Choice) -> str:

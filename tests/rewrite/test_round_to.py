@@ -15,6 +15,7 @@ from compress.channels.widths import Everything, Multiple, Site
 from compress.errors import CompressError, MachineError, RecipeError
 from compress.onnx_io.session import session
 from compress.pipeline.measuring import latencies
+from compress.profiling import profile
 from compress.recipe import ProfileSettings, RewriteSettings, validate
 from compress.rewrite import explain, rewrite
 from compress.rewrite.rounding import Latencies
@@ -185,42 +186,99 @@ class Given:
     high: float
 
 
-def by_rows(table):
-    """A clock for `model()`: channels that w0 keeps → interval. It counts how often it is asked."""
-    asked = []
+def by_rows(*tables, timed=True):
+    """A clock for `model()`: channels that w0 keeps → latency and its error, a table an effort. It keeps its calls."""
+    calls = []
 
-    def measure(models):
-        asked.append([widths(one)["w0"] for one in models])
-        return Latencies("somewhere", [Given(*table[rows]) for rows in asked[-1]])
+    def measure(models, effort):
+        kept = [widths(one)["w0"] for one in models]
+        table = tables[len(calls) % len(tables)]
+        calls.append((kept, effort))
 
-    return measure, asked
+        def pairs(one, other):
+            (a, error), (b, other_error) = table[kept[one]], table[kept[other]]
+            spread = 1 if one == other else (1 + error) * (1 + other_error)
+            return Given(a / b, a / b / spread, a / b * spread)
+
+        return Latencies("somewhere", pairs, timed)
+
+    return measure, calls
 
 
-SLOW, EQUAL, FAST = (1.3, 1.2, 1.4), (1.02, 0.99, 1.05), (1.0, 1.0, 1.0)
+SLOW, EQUAL, FAST = (1.3, 0.01), (1.01, 0.002), (1.0, 0.002)
 
 
 @pytest.mark.parametrize(
-    ("table", "used"),
+    ("table", "used", "why"),
     [
-        ({13: FAST, 16: EQUAL, 24: SLOW}, "none"),
-        ({13: EQUAL, 16: FAST, 24: FAST}, "none"),
-        ({13: SLOW, 16: EQUAL, 24: FAST}, "4"),
-        ({13: SLOW, 16: SLOW, 24: FAST}, "all"),
-        ({13: (1.005, 1.004, 1.006), 16: FAST, 24: FAST}, "none"),
+        ({13: FAST, 16: EQUAL, 24: SLOW}, "none", "the smallest of 3 candidates is the fastest, as far as measured"),
+        (
+            {13: EQUAL, 16: FAST, 24: FAST},
+            "none",
+            "the smallest of 3 candidates that is shown to lose at most 2 % against the fastest, 4",
+        ),
+        (
+            {13: SLOW, 16: EQUAL, 24: FAST},
+            "4",
+            "the smallest of 3 candidates that is shown to lose at most 2 % against the fastest, all",
+        ),
+        (
+            {13: SLOW, 16: SLOW, 24: FAST},
+            "all",
+            "the fastest of 3 candidates, as far as measured; no smaller one is shown to lose at most 2 % against it",
+        ),
     ],
 )
-def test_the_smallest_that_is_not_slower_is_taken(monkeypatch, table, used):
+def test_the_smallest_that_is_shown_to_be_as_fast_is_taken(monkeypatch, table, used, why):
     monkeypatch.setattr("platform.machine", lambda: "unheard-of")
-    measure, asked = by_rows(table)
+    measure, calls = by_rows(table)
     result = rewrite(model(), RewriteSettings(round_to="auto"), measure=measure)
     assert result.proven
-    assert (result.rounding.used, result.rounding.target) == (used, "somewhere")
+    assert (result.rounding.used, result.rounding.target, result.rounding.why) == (used, "somewhere", why)
+    assert result.rounding.uncertain == ()
     # 4, 8 and 16 all give 16, which is measured once.
-    assert asked == [[13, 16, 24]]
+    assert calls == [([13, 16, 24], 1)]
     assert [one.round_to for one in result.rounding.tried] == ["none", "4", "all"]
     # What has been rounded so is measured to be so again, and stays.
     again = rewrite(result.model, RewriteSettings(round_to="auto"), measure=measure)
     assert widths(again.model) == widths(result.model)
+
+
+@pytest.mark.parametrize(
+    ("tables", "efforts", "used", "uncertain"),
+    [
+        # At first everything could be as fast as anything; then it is known.
+        (({13: (1.04, 0.1), 16: FAST, 24: FAST}, {13: (1.04, 0.001), 16: FAST, 24: FAST}), [1, 4], "4", ()),
+        (({13: (1.04, 0.1), 16: FAST, 24: FAST}, {13: FAST, 16: FAST, 24: FAST}), [1, 4], "none", ()),
+        # It stays unknown: nothing is taken for granted, and no third time is spent.
+        (
+            ({13: (1.04, 0.1), 16: FAST, 24: FAST},),
+            [1, 4],
+            "4",
+            ("whether none is as fast as 4: within 0.944–1.146",),
+        ),
+        (
+            ({13: FAST, 16: SLOW, 24: (1.02, 0.1)},),
+            [1, 4],
+            "none",
+            ("whether all is faster than none: within 0.925–1.124",),
+        ),
+    ],
+)
+def test_what_is_not_settled_is_measured_once_more_and_told(monkeypatch, tables, efforts, used, uncertain):
+    monkeypatch.setattr("platform.machine", lambda: "unheard-of")
+    measure, calls = by_rows(*tables)
+    rounding = rewrite(model(), RewriteSettings(round_to="auto"), measure=measure).rounding
+    assert [effort for _, effort in calls] == efforts
+    assert (rounding.used, rounding.uncertain) == (used, uncertain)
+
+
+def test_what_no_clock_has_timed_is_not_measured_again(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "unheard-of")
+    measure, calls = by_rows({13: (1.04, 0.1), 16: FAST, 24: FAST}, timed=False)
+    rounding = rewrite(model(), RewriteSettings(round_to="auto"), measure=measure).rounding
+    assert len(calls) == 1
+    assert (rounding.used, len(rounding.uncertain)) == ("4", 1)
 
 
 def test_where_rounding_changes_nothing_nothing_is_measured():
@@ -228,24 +286,36 @@ def test_where_rounding_changes_nothing_nothing_is_measured():
     for tensor in live.graph.initializer:
         values = random.standard_normal(tensor.dims).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    measure, asked = by_rows({})
+    measure, calls = by_rows({})
     assert rewrite(live, RewriteSettings(round_to="auto"), measure=measure).rounding.target is None
-    assert asked == []
+    assert calls == []
 
 
 def test_a_clock_that_fails_is_not_hidden():
-    def broken(models):
+    def broken(models, effort):
         raise MachineError("no clock", next_step="wind it up")
 
     with pytest.raises(MachineError, match="wind it up"):
         rewrite(model(), RewriteSettings(round_to="auto"), measure=broken)
 
 
-def test_this_machine_measures():
-    found = latencies(ProfileSettings(blocks=2, runs=1, warmup=0))([model(), depthwise()])
+def test_this_machine_measures_pairs_and_for_longer_if_asked(monkeypatch):
+    asked = []
+
+    def kept(paths, settings):
+        asked.append((settings.blocks, settings.processes))
+        return profile(paths, settings)
+
+    monkeypatch.setattr("compress.pipeline.measuring.profile", kept)
+    measure = latencies(ProfileSettings(blocks=2, processes=1, runs=1, warmup=0))
+    found, _ = measure([model(), depthwise()], 1), measure([model()], 3)
+    assert asked == [(2, 1), (6, 3)]
     assert found.target.startswith("host (")
-    assert min(one.ratio for one in found.ratios) == 1
-    assert all(0 < one.low <= one.ratio <= one.high for one in found.ratios)
+    assert found.timed
+    assert found.pairs(1, 1).ratio == 1
+    there, back = found.pairs(0, 1), found.pairs(1, 0)
+    assert 0 < there.low <= there.ratio <= there.high
+    assert back.low == pytest.approx(1 / there.high)
 
 
 @pytest.mark.parametrize(
