@@ -5,6 +5,7 @@ Nothing is ever half-written: a file appears under its name complete, or not at 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -116,21 +117,48 @@ def require_file(path: Path, what: str) -> Path:
     return path
 
 
-def require_target(path: Path) -> None:
-    """Sees to it, before the work is done, that `path` can be written afterwards.
+def require_target(path: Path, *sources: Path) -> None:
+    """Sees to it, before the work is done, that `path` can be written afterwards; nothing is left there.
+
+    Args:
+        path: the file to write.
+        sources: what it is made from, which must stay: a result is only ever proven against its original.
 
     Raises:
-        ModelFileError: if it is a folder.
+        ModelFileError: if it is a folder, or one of the sources.
         MachineError: if its folder cannot be written.
     """
     if path.is_dir():
         raise ModelFileError(f"cannot write {path}: it is a folder", next_step="name a file inside it")
+    for source in sources:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise ModelFileError(
+                f"cannot write {path}: it is the file that is read, and would be lost",
+                next_step="write to another name; whoever compares the two needs both",
+            )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with folder_for(path.parent), tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise _write_error(path, error) from error
+
+
+@contextmanager
+def folder_for(folder: Path) -> Iterator[None]:
+    """Makes a folder with its parents; those that it made and that are empty in the end go again.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        # The first that is not empty ends it.
+        with contextlib.suppress(OSError):
+            for one in made:
+                one.rmdir()
 
 
 def cleanup_partial(folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:

@@ -7,6 +7,7 @@ import pytest
 from compress.artifact import (
     atomic_path,
     cleanup_partial,
+    folder_for,
     read_json,
     require_file,
     require_target,
@@ -81,9 +82,38 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 
 def test_a_target_is_tried_without_leaving_anything(tmp_path):
     require_target(tmp_path / "new/f")
-    assert [path.name for path in tmp_path.rglob("*")] == ["new"]
+    require_target(tmp_path / "further" / "new" / "f")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "old").mkdir()
+    require_target(tmp_path / "old" / "f")
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
     with pytest.raises(ModelFileError, match="it is a folder; next: name a file inside it"):
         require_target(tmp_path)
+
+
+def test_what_is_read_is_no_target_by_whatever_name(tmp_path):
+    source, other = tmp_path / "f", tmp_path / "g"
+    (tmp_path / "new").mkdir()
+    require_target(source, source)
+    source.write_text("read")
+    (tmp_path / "link").symlink_to(source)
+    for name in (source, tmp_path / "new" / ".." / "f", tmp_path / "link"):
+        with pytest.raises(
+            ModelFileError, match="it is the file that is read, and would be lost; next: write to another"
+        ):
+            require_target(name, other, source)
+    other.write_text("read")
+    require_target(other, source)
+
+
+def test_a_folder_that_nothing_was_put_into_goes_again(tmp_path):
+    (tmp_path / "a").mkdir()
+    with folder_for(tmp_path / "a" / "b" / "c"):
+        assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+    with folder_for(tmp_path / "a" / "b" / "c"):
+        (tmp_path / "a" / "b" / "f").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "f"]
 
 
 def test_json_goes_there_and_back_and_nan_is_refused(tmp_path):

@@ -56,7 +56,7 @@ def profile(
         raise CompressError("a baseline is of one device", got=", ".join(device), next_step="name that device alone")
     earlier = read_kept(baseline) if baseline is not None else None
     if markdown is not None:
-        require_target(markdown)
+        require_target(markdown, *models)
     with working("measuring"):
         if len(device) == 1:
             outcomes: dict[str, Outcome] = {device[0]: measure(models, settings, baseline=earlier, tell=tell_on_stderr)}

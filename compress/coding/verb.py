@@ -14,10 +14,10 @@ def pack_file(source: Path, target: Path, *, conv_index_bits: int = 8, linear_in
     """Packs an ONNX file; see `compress.coding.packed.pack`.
 
     Raises:
-        ModelFileError: if the source is missing, damaged, or keeps weights in another file.
+        ModelFileError: if the source is missing, damaged, keeps weights in another file, or is the target.
         MachineError: if the target cannot be written.
     """
-    require_target(target)
+    require_target(target, source)
     packed = packed_model(source, conv_index_bits=conv_index_bits, linear_index_bits=linear_index_bits)
     write_bytes(target, packed.data)
     return packed
@@ -36,10 +36,10 @@ def unpack_file(source: Path, target: Path) -> int:
     """Unpacks an ONNX file, and returns its bytes.
 
     Raises:
-        ModelFileError: if the source is missing, no packed model, or damaged.
+        ModelFileError: if the source is missing, no packed model, damaged, or the target.
         MachineError: if the target cannot be written.
     """
-    require_target(target)
+    require_target(target, source)
     try:
         data = unpack(require_file(source, "packed model").read_bytes())
     except ModelFileError as error:

@@ -28,7 +28,7 @@ def train_file(recipe_path: Path, target: Path, *, reporter: Reporter | None = N
     """
     from compress.pipeline.learning import train_to
 
-    require_target(target)
+    require_target(target, recipe_path)
     state = target.with_name(target.name + ".state")
     figures = train_to(_context(recipe_path, reporter), target, state)
     state.unlink(missing_ok=True)
@@ -59,6 +59,7 @@ def prune_file(
 
     Raises:
         CompressError: if neither settings nor a recipe are given, or the method needs data and there is no recipe.
+        ModelFileError: if the checkpoint is missing or damaged, or is the target.
     """
     from compress.channels.plan import Plan
     from compress.compact import compact
@@ -72,7 +73,7 @@ def prune_file(
     given = context.recipe.prune.model_dump(exclude_unset=True) if context else {}
     chosen = validate({**given, **(settings or {})}, PruneSettings, OPTIONS)
     chosen = as_stored(chosen, context.recipe.quantize) if context else chosen
-    require_target(target)
+    require_target(target, source)
     loaded = load_checkpoint(require_file(source, "checkpoint"))
     result = run_schedule(
         Procedure(
@@ -111,11 +112,16 @@ def export_file(
         network: a registered name or ``path.py:factory``.
         arguments: keyword arguments of the factory.
         input_shape: (C, H, W) of one image.
+
+    Raises:
+        CompressError: if a network is named without its input shape.
+        ModelFileError: if the checkpoint is missing or damaged, or is the target.
     """
     from compress.architectures import NetworkSpec
     from compress.export import export
     from compress.train.checkpoint import load_checkpoint
 
+    require_target(target, source)
     spec = None
     if network is not None:
         if input_shape is None:
@@ -145,10 +151,13 @@ def quantize_file(
 
     Raises:
         DataError: if there is nothing to calibrate on.
+        ModelFileError: if the target is the source.
     """
     from compress.quantize import quantize
     from compress.quantize.evaluate import onnx_accuracy
 
+    # At once: reading and calibrating take a while.
+    require_target(target, source)
     context = _context(recipe_path, None) if recipe_path is not None else None
     if context is not None:
         generator = np.random.default_rng([context.recipe.seed, 2])

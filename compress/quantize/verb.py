@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.artifact import require_target
 from compress.errors import ModelFileError
 from compress.onnx_io.file import read_model, session, total_bytes, write_model
 from compress.options import build
@@ -62,11 +63,13 @@ def quantize(
     Raises:
         CompressError: if there is no such format.
         RecipeError: if it has no such knob, or a value does not fit.
-        ModelFileError: if the source is damaged, quantized already, not float32, or cannot be quantized.
+        ModelFileError: if the source is damaged, quantized already, not float32, or cannot be quantized, or is the
+            target.
         DataError: if the calibration images do not fit or there are none.
         MachineError: if the target cannot be written.
     """
     start = time.monotonic()
+    require_target(target, source)
     chosen = build(formats, settings.format, settings.options)
     model = read_model(source)
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from compress.artifact import require_target
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
 from compress.onnx_io.file import read_model, require_sound, write_model
@@ -179,7 +180,21 @@ def rewrite_file(
     inputs: Mapping[str, np.ndarray] | Path | str | None = None,
     measure: Measure | None = None,
 ) -> RewriteResult:
-    """Rewrites a file into another one, atomically. See `rewrite`."""
+    """Rewrites a file into another one, atomically.
+
+    Args:
+        source: the file; it stays, for the proof can only be repeated beside it.
+        target: the file to write.
+        settings: as for `rewrite`; the other arguments, too.
+        inputs: see there.
+        measure: see there.
+
+    Raises:
+        ModelFileError: if both are the same file.
+        MachineError: if the target cannot be written.
+        CompressError: as `rewrite` does.
+    """
+    require_target(target, source)
     result = rewrite(source, settings, inputs=inputs, measure=measure)
     write_model(result.parted, target)
     return result

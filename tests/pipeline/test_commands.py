@@ -151,6 +151,31 @@ def test_a_wrong_model_file(project, command, name):
     assert not Path("o.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("model.onnx", ["rewrite", "model.onnx"]),
+        ("model.onnx", ["rewrite", "model.onnx", "--round-to", "auto"]),
+        ("model.onnx", ["quantize", "model.onnx", "--format", "fp16"]),
+        ("model.onnx", ["quantize", "model.onnx", "--recipe", "recipe.toml"]),
+        ("model.onnx", ["pack", "model.onnx"]),
+        ("model.packed", ["unpack", "model.packed"]),
+        ("net.safetensors", ["export", "net.safetensors"]),
+        ("net.safetensors", ["prune", "net.safetensors", "--method", "filter-l1"]),
+        ("recipe.toml", ["train", "recipe.toml"]),
+    ],
+)
+def test_what_is_read_is_never_written_over(project, command, name, arguments):
+    shutil.copy(RUN / "exported.onnx", "model.onnx")
+    shutil.copy(RUN / "retrained.safetensors", "net.safetensors")
+    assert command("pack", "model.onnx", "-o", "model.packed")[0] == 0
+    before = sha256_file(Path(name))
+    code, out, err = command(*arguments, "-o", name)
+    assert (code, out) == (2, "")
+    assert f"cannot write {name}: it is the file that is read, and would be lost; next: write to another name" in err
+    assert sha256_file(Path(name)) == before
+
+
 def test_a_wrong_checkpoint(project, command):
     weights = (RUN / "trained.safetensors").read_bytes()
     files = {

@@ -108,14 +108,15 @@ def test_a_large_model_in_memory_is_proven_from_a_file(tmp_path):
 
 
 @pytest.mark.usefixtures("large")
-def test_a_large_file_is_rewritten_in_place(tmp_path):
+def test_a_large_file_is_written_over_an_older_one_and_never_over_its_original(tmp_path):
     weights(tmp_path)
-    source = chain(tmp_path / "m.onnx")
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    weights(copy)
-    result = rewrite_file(source, source)
-    check_result(chain(copy / "m.onnx"), source, result)
+    source, target = chain(tmp_path / "m.onnx"), tmp_path / "new.onnx"
+    for _ in range(2):
+        check_result(source, target, rewrite_file(source, target))
+    before = source.read_bytes()
+    with pytest.raises(ModelFileError, match="it is the file that is read"):
+        rewrite_file(source, source)
+    assert source.read_bytes() == before
 
 
 def test_weights_at_one_place_may_be_cut_apart(tmp_path):
