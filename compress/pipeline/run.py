@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress import __version__
-from compress.artifact import cleanup_partial, sha256_file, sha256_json
+from compress.artifact import cleanup_partial, folder_for, sha256_file, sha256_json
 from compress.check import CheckResult
 from compress.errors import CompressError, MachineError, suggestion
 from compress.pipeline.context import Reporter, RunContext, Silence
@@ -20,6 +21,8 @@ from compress.pipeline.preflight import preflight
 from compress.pipeline.stages import STAGES, Stage, last_check
 from compress.recipe import load_recipe
 from compress.report import RunFigures
+
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -144,28 +147,42 @@ def _run_stage(
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second run out of the folder, which is made if it is missing.
+def locked(folder: Path, *marks: str) -> Iterator[None]:
+    """Keeps a second run out of the folder, which is made if it is missing, and goes again if nothing came of it.
+
+    Args:
+        folder: of the run.
+        marks: names of files there that only say whose it is.
 
     Raises:
         MachineError: if another one is at work there, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Opened for appending: truncating would change its time.
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise MachineError(
-            f"cannot write to {folder} ({error.strerror})", next_step="choose another with --folder"
-        ) from error
-    with file:
+    lock = folder / _LOCK
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(folder))
+            # Opened for appending: truncating would change its time.
+            file = stack.enter_context(lock.open("a"))
+        except OSError as error:
+            raise MachineError(
+                f"cannot write to {folder} ({error.strerror})", next_step="choose another with --folder"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_nlink == 0:
+                raise BlockingIOError("whoever held it has just removed it")
         except OSError as error:
             raise MachineError(
                 f"another run is at work in {folder}", next_step="wait for it, or use --folder"
             ) from error
-        yield
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                present = list(folder.iterdir())
+                if {one.name for one in present} <= {_LOCK, *marks}:
+                    for one in present:
+                        one.unlink()
 
 
 def _read_report(folder: Path) -> dict[str, object]:

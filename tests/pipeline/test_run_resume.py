@@ -14,9 +14,12 @@ from recorder import Recorder
 from compress.artifact import sha256_file
 from compress.errors import CompressError, MachineError, NetworkError
 from compress.pipeline import run, run_stages
+from compress.pipeline.comparing import compare
 from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import Manifest
+from compress.pipeline.run import locked
 from compress.pipeline.stages import STAGES
+from compress.pipeline.standalone import train_file
 from compress.recipe import load_recipe
 
 STAGE_NAMES = [stage.name for stage in STAGES if stage.name not in ("sparsify", "share")]
@@ -277,6 +280,32 @@ def test_a_mistake_that_a_late_stage_would_meet_is_told_before_training(fresh, o
     assert not list(fresh.run_folder.glob("*.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("small.npz", "none.npz"), ("small.npz", "cifar-10"), ("filter-l1", "filter-l3"), ("net.py:build", "net.py:none")],
+)
+def test_a_run_that_never_began_leaves_nothing(fresh, old, new):
+    fresh.change(old, new)
+    before = set(Path().iterdir())
+    with pytest.raises(CompressError):
+        fresh.run()
+    if new != "filter-l3":  # neither asks for the recipe's method
+        with pytest.raises(CompressError):
+            train_file(fresh.recipe, Path("out/net.safetensors"))
+        with pytest.raises(CompressError):
+            compare(fresh.recipe, "filter-l1", [0.5])
+    assert {path for path in Path().iterdir() if path.name != "__pycache__"} == before
+
+
+def test_a_lock_that_its_holder_has_just_removed_locks_nothing(tmp_path, monkeypatch):
+    def removing(file, operation):
+        (tmp_path / "run" / ".lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with pytest.raises(MachineError, match="another run is at work"), locked(tmp_path / "run"):
+        pass
+
+
 def test_a_network_that_cannot_be_exported_is_told_before_training(fresh, capfd):
     fresh.change("return x + self", "return x * 2 if x.sum() > 1e9 else x + self", "net.py")
     with pytest.raises(NetworkError, match="data-dependent"):
@@ -297,7 +326,7 @@ def test_a_place_that_cannot_be_written_is_told_before_training(fresh):
     with pytest.raises(MachineError, match="export/fresh"):
         fresh.run()
     assert not list(fresh.run_folder.glob("*.safetensors"))
-    Path("runs/fresh").rename("moved")
+    Path("runs").mkdir()
     Path("runs/fresh").write_text("")
     with pytest.raises(MachineError, match="next: choose another with --folder"):
         fresh.run()

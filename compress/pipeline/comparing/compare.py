@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from compress.artifact import sha256_json, write_text
 from compress.data import load_dataset
 from compress.errors import CompressError, MachineError, RecipeError
-from compress.pipeline.comparing.identity import claim
+from compress.pipeline.comparing.identity import SETTINGS_NAME, claim
 from compress.pipeline.comparing.spec import MethodSpec, read_specs
 from compress.pipeline.comparing.trial import Bench, finished, run_trial, tidy
 from compress.pipeline.context import Reporter, RunContext, Silence
@@ -107,7 +107,7 @@ def compare(
         for seed in seeds
     }
     results: dict[Path, dict[str, Any]] = {}
-    with locked(folder):
+    with locked(folder, SETTINGS_NAME):
         claim(folder, RunContext(recipe, base, folder, name, folder, reporter))
         for seed in seeds:
             results |= _of_one_seed(cells[seed], base, folder / "baseline" / f"seed-{seed}", reporter)

@@ -11,7 +11,7 @@ from compress.artifact import read_json, write_json
 from compress.errors import RecipeError
 from compress.pipeline.context import RunContext
 
-_NAME = "settings.json"
+SETTINGS_NAME = "settings.json"
 _SHOWN = 3
 # What the comparison sets itself, for each network.
 _OF_THE_BUDGET = ("ratio", "threshold", "of")
@@ -28,7 +28,7 @@ def claim(folder: Path, context: RunContext) -> None:
         RecipeError: if it holds those of another one, naming what differs.
     """
     now = _settings(context)
-    path = folder / _NAME
+    path = folder / SETTINGS_NAME
     if not path.is_file():
         write_json(path, now)
         return
