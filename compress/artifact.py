@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from typing import Any
 from compress.errors import CompressError, MachineError, ModelFileError
 
 _CHUNK_BYTES = 1 << 20
+# A result that stays: export/<model name>/<device folder>/profile.json.
+PROFILE_NAME = "profile.json"
 
 
 def user_cache() -> Path:
@@ -39,6 +42,17 @@ def sha256_file(path: Path) -> str:
 def sha256_json(value: Any) -> str:
     """Returns the SHA-256 of a JSON value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def model_name(model: Path) -> str:
+    """Returns what a model is called: its file's name, or its folder's if that is all that tells it apart."""
+    folder = model.resolve().parent.name
+    return folder if model.stem == "model" and folder else model.stem
+
+
+def device_folder(device: str) -> str:
+    """Returns a device's name as a folder: ``arm-emu:cortex-a53`` → ``arm-emu-cortex-a53``."""
+    return re.sub(r"[^\w.-]+", "-", device).strip("-.")
 
 
 @contextmanager

@@ -235,7 +235,11 @@ def test_check_as_a_table(command, published):
         ("parameters = 20", "parameters = 19", "parameters, is 20, allowed 19"),
         ("macs = 16", "macs = 15", "macs, is 16, allowed 15"),
         ('["Gemm"]', '["Conv"]', "operators, is Gemm, allowed Conv, not allowed: Gemm"),
-        ('["Gemm"]', '["Gemm"]\naccuracy = 90', "accuracy, wanted at least 90, no metrics.json beside the model"),
+        (
+            '["Gemm"]',
+            '["Gemm"]\naccuracy = 90',
+            "accuracy, wanted at least 90, no metrics.json beside the model; next: compress run, with its recipe",
+        ),
     ],
 )
 def test_each_tightened_line_of_a_budget_is_named(command, published, old, new, message):

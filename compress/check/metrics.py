@@ -67,8 +67,10 @@ def read_beside(model: Path, name: str, kind: type[BesideType]) -> BesideType | 
     return validated(read_json(path), kind, str(path)) if path.exists() else None
 
 
-def validated(value: Any, kind: type[BesideType], where: str) -> BesideType:
-    """Validates a JSON value; `where` names it in the error.
+def validated(
+    value: Any, kind: type[BesideType], where: str, next_step: str = "run `compress run` again"
+) -> BesideType:
+    """Validates a JSON value; `where` names it in the error, `next_step` says how it is made.
 
     Raises:
         ModelFileError: naming the first entry that is missing or wrong.
@@ -78,4 +80,4 @@ def validated(value: Any, kind: type[BesideType], where: str) -> BesideType:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ModelFileError(f"{where}: {place}: {first['msg']}", next_step="run `compress run` again") from None
+        raise ModelFileError(f"{where}: {place}: {first['msg']}", next_step=next_step) from None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from itertools import groupby
+from pathlib import Path
 
 from compress.check import BUDGET_NAME, CheckResult, Row
 
 
-def github_annotations(result: CheckResult) -> str:
-    """Returns one workflow command a violation, which GitHub shows at the budget file; empty if there is none."""
+def github_annotations(result: CheckResult, budget: Path | None = None) -> str:
+    """Returns one workflow command a violation, which GitHub shows at the budget file; empty if there is none.
+
+    Args:
+        result: of the check.
+        budget: the one file that all models were held against, if it was one.
+    """
     lines = []
     for row in result.violations:
-        folder = row.model.rpartition("/")[0]
-        file = _property(f"{folder}/{BUDGET_NAME}" if folder else BUDGET_NAME)
+        file = _property(str(budget or Path(row.model).with_name(BUDGET_NAME)))
         lines.append(f"::error file={file},title={_property('budget: ' + row.name)}::{_message(sentence(row))}\n")
     return "".join(lines)
 

@@ -1,7 +1,8 @@
 """Budgets: limits of a deployable model, checked against what the file itself says and what the run measured.
 
 Sizes, parameters, multiply-accumulates, memory and operators are counted anew from the model file. Accuracy and latency
-cannot be: they come from the `metrics.json` that the run wrote beside the model, which names the model by its SHA-256.
+cannot be: they come from the `metrics.json` that the run wrote beside the model, which names the model by its SHA-256;
+latency also from what `compress profile` kept of exactly this file.
 A limit whose figure is absent has failed.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.artifact import sha256_file, write_json
+from compress.check.latency import latency_of
 from compress.check.metrics import (
     BASELINE_FIGURES,
     BASELINE_NAME,
@@ -22,14 +24,12 @@ from compress.check.metrics import (
     read_beside,
     validated,
 )
+from compress.check.models import budget_beside, models_of
 from compress.errors import ModelFileError, RecipeError
-from compress.recipe import Budget, load_budget
+from compress.recipe import Budget
 
 if TYPE_CHECKING:
     import onnx
-
-MODEL_NAME = "model.onnx"
-BUDGET_NAME = "budget.toml"
 
 
 @dataclass(frozen=True)
@@ -138,25 +138,23 @@ def check(path: Path, budget: Budget | None = None) -> CheckResult:
     Args:
         path: a model file, a folder that holds `model.onnx`, or a folder with such folders at any depth, each with a
             `budget.toml`.
-        budget: the limits, for a file or a folder that holds a model; by default the `budget.toml` beside it.
+        budget: the limits of each model that is found, with or without a `budget.toml`; by default what stands there.
 
     Raises:
         RecipeError: if a budget is missing, malformed, or limits nothing.
         ModelFileError: if a model is missing or damaged, or a JSON file beside it is malformed.
     """
-    found = [(path, budget)] if budget is not None or path.suffix == ".onnx" else _budgets_below(path)
-    rows: list[Row] = []
-    for model, limits in found:
-        file = _model_file(model)
-        rows += _check_one(file, limits or load_budget(file.with_name(BUDGET_NAME)))
-    return CheckResult(tuple(rows))
+    return CheckResult(
+        tuple(row for model in models_of(path, every=budget is not None) for row in _rows(model, budget))
+    )
 
 
-def accept(path: Path) -> list[Path]:
+def accept(path: Path, *, every: bool = False) -> list[Path]:
     """Takes models as they are as the baseline that later ones must not exceed.
 
     Args:
         path: as for `check`.
+        every: models without a `budget.toml`, too.
 
     Returns:
         the `baseline.json` files that were written, one beside each model.
@@ -165,54 +163,28 @@ def accept(path: Path) -> list[Path]:
         RecipeError: if there is no budget in the folder or below.
         ModelFileError: if a model is missing or damaged.
     """
-    found = [path] if path.suffix == ".onnx" else [place for place, _ in _budgets_below(path)]
     written = []
-    for place in found:
-        model = _model_file(place)
+    for model in models_of(path, every=every):
         baseline = model.with_name(BASELINE_NAME)
-        write_json(baseline, measure(model).baseline())
+        write_json(baseline, _counts(model).baseline())
         written.append(baseline)
     return written
 
 
-def _budgets_below(folder: Path) -> list[tuple[Path, Budget | None]]:
-    if not folder.is_dir():
-        raise ModelFileError(f"{folder} does not exist", next_step="name a model file, or a folder such as export/")
-    found = [
-        file.parent
-        for file in sorted(folder.rglob(BUDGET_NAME))
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
-    if not found:
-        raise RecipeError(
-            f"no {BUDGET_NAME} in {folder} or below",
-            next_step=f"put one beside each {MODEL_NAME}, or run `compress run`",
-        )
-    return [(place, None) for place in found]
-
-
-def _model_file(path: Path) -> Path:
-    if path.suffix == ".onnx":
-        return path
-    if (path / MODEL_NAME).is_file():
-        return path / MODEL_NAME
-    others = sorted(path.glob("*.onnx"))
-    if len(others) == 1:
-        return others[0]
-    if others:
-        raise ModelFileError(
-            f"{path} holds several models", got=[file.name for file in others], next_step=f"call one {MODEL_NAME}"
-        )
-    raise ModelFileError(
-        f"{path / MODEL_NAME} does not exist", next_step="run `compress run` with its recipe to make it"
-    )
-
-
-def _check_one(model: Path, budget: Budget) -> list[Row]:
+def _counts(model: Path) -> Facts:
+    """Counts what a model file says of itself. Raises like `measure`, and if there is none."""
     if not model.is_file():
-        raise ModelFileError(f"{model} does not exist", next_step="run `compress run` with its recipe to make it")
+        raise ModelFileError(
+            f"{model} does not exist", next_step="run `compress run` with its recipe to make it, or check the path"
+        )
+    return measure(model)
+
+
+def _rows(model: Path, budget: Budget | None) -> list[Row]:
     rows: list[Row] = []
-    facts = measure(model)
+    # What is no model needs no budget.
+    facts = _counts(model)
+    budget = budget or budget_beside(model)
     metrics = read_beside(model, METRICS_NAME, Metrics)
     baseline = read_beside(model, BASELINE_NAME, Baseline)
     absent = f"no {METRICS_NAME} beside the model"
@@ -226,7 +198,7 @@ def _check_one(model: Path, budget: Budget) -> list[Row]:
         rows += _against_baseline(model, facts, baseline)
     if not rows:
         raise RecipeError(
-            f"{model.with_name(BUDGET_NAME)} limits nothing",
+            f"the budget of {model} limits nothing",
             allowed=", ".join(Budget.model_fields),
             next_step="give at least one limit",
         )
@@ -266,7 +238,7 @@ def _packed(model: Path, limit: int) -> Row:
 def _measured(model: Path, metrics: Metrics | None, absent: str, budget: Budget) -> Iterator[Row]:
     """Yields a row for each limit of a figure that only a run can know."""
     accuracy = metrics.accuracy if metrics else None
-    missing = f"no accuracy in {METRICS_NAME}" if metrics else absent
+    missing = f"no accuracy in {METRICS_NAME}" if metrics else f"{absent}; next: compress run, with its recipe"
     if budget.accuracy is not None:
         after = accuracy.after if accuracy else None
         before = accuracy.before if accuracy else None
@@ -278,10 +250,7 @@ def _measured(model: Path, metrics: Metrics | None, absent: str, budget: Budget)
         passed = drop is not None and drop <= budget.accuracy_drop
         yield Row(str(model), "accuracy_drop", None, drop, budget.accuracy_drop, passed, "" if accuracy else missing)
     for device, limit in budget.latency_ratio.items():
-        latency = metrics.latency_ratio.get(device) if metrics else None
-        note = f"ratio {latency.ratio:.3f}, 95 % within {latency.low:.3f}…{latency.high:.3f}" if latency else absent
-        if metrics and not latency:
-            note = f"no latency on {device!r} in {METRICS_NAME}"
+        latency, note = latency_of(model, metrics, device, absent)
         high = latency.high if latency else None
         yield Row(str(model), f"latency_ratio.{device}", None, high, limit, high is not None and high <= limit, note)
 

@@ -13,7 +13,9 @@ from compress.cli.options import Json
 
 def check(
     path: Annotated[Path, typer.Argument(help="A model, its folder, or a folder of such folders.")] = Path("export"),
-    budget: Annotated[Path | None, typer.Option(help="Budget file; default: budget.toml beside each model.")] = None,
+    budget: Annotated[
+        Path | None, typer.Option(help="Budget of every model there; default: budget.toml beside each.")
+    ] = None,
     accept: Annotated[bool, typer.Option(help="Write baseline.json: later models must not be larger.")] = False,
     github: Annotated[bool, typer.Option(help="Print GitHub annotations too.")] = False,
     markdown: Annotated[Path | None, typer.Option(help="Write a Markdown summary here.")] = None,
@@ -32,7 +34,7 @@ def check(
     from compress.console import print_json, print_line, print_table
     from compress.recipe import load_budget
 
-    for written in accept_models(path) if accept else ():
+    for written in accept_models(path, every=budget is not None) if accept else ():
         sys.stderr.write(f"{written} written\n")
     result = check_models(path, load_budget(budget) if budget is not None else None)
     if markdown is not None:
@@ -51,5 +53,5 @@ def check(
             print_line(f"over budget: {check_output.sentence(row)}")
     if github:
         # GitHub reads both streams; stdout must stay JSON where that is asked for.
-        (sys.stderr if as_json else sys.stdout).write(check_output.github_annotations(result))
+        (sys.stderr if as_json else sys.stdout).write(check_output.github_annotations(result, budget))
     raise typer.Exit(result.exit_code)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.artifact import atomic_path, read_json, sha256_file, write_json
+from compress.artifact import PROFILE_NAME, atomic_path, device_folder, read_json, sha256_file, write_json
 from compress.check import BUDGET_NAME, MODEL_NAME, CheckResult, Row, check
 from compress.check.metrics import METRICS_NAME
 from compress.errors import MachineError, RecipeError
@@ -18,7 +18,6 @@ from compress.pipeline.context import RunContext
 from compress.pipeline.manifest import StageRecord
 from compress.pipeline.measuring import latencies
 from compress.profiling import profile
-from compress.profiling.kept import FILE_NAME, device_folder
 from compress.quantize import quantize
 from compress.quantize.evaluate import onnx_accuracy
 from compress.rewrite import rewrite_file
@@ -131,7 +130,7 @@ def _published(context: RunContext) -> dict[str, Path]:
     budget = budget_path(context)
     files = {MODEL_NAME: context.path("deploy.onnx"), METRICS_NAME: context.path(METRICS_NAME)}
     for row in read_json(context.path("profile.json")):
-        files[f"{device_folder(row['device'])}/{FILE_NAME}"] = context.path(_kept_name(row))
+        files[f"{device_folder(row['device'])}/{PROFILE_NAME}"] = context.path(_kept_name(row))
     return files if budget is None else {**files, BUDGET_NAME: budget}
 
 

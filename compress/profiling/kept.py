@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from compress.artifact import read_json, write_json
+from compress.artifact import PROFILE_NAME, device_folder, model_name, read_json, write_json
 from compress.errors import ModelFileError
 from compress.profiling.profile_report import ProfileReport
-
-FILE_NAME = "profile.json"
 
 
 def keep(reports: Sequence[ProfileReport], export: Path, but: Path | None = None) -> list[Path]:
@@ -29,7 +26,7 @@ def keep(reports: Sequence[ProfileReport], export: Path, but: Path | None = None
     for report, name in zip(reports, names, strict=True):
         namesakes = {other.model_sha256 for other, same in zip(reports, names, strict=True) if same == name}
         folder = f"{name}-{report.model_sha256[:8]}" if len(namesakes) > 1 else name
-        path = export / folder / device_folder(report.device) / FILE_NAME
+        path = export / folder / device_folder(report.device) / PROFILE_NAME
         if but is not None and path.resolve() == but.resolve():
             continue
         write_json(path, report.to_dict())
@@ -48,14 +45,3 @@ def read_kept(path: Path) -> ProfileReport:
         return ProfileReport.from_dict(found)
     except ModelFileError as error:
         raise ModelFileError(f"baseline {path}: {error}") from error
-
-
-def model_name(model: Path) -> str:
-    """Returns what a model is called: its file's name, or its folder's if that is all that tells it apart."""
-    folder = model.resolve().parent.name
-    return folder if model.stem == "model" and folder else model.stem
-
-
-def device_folder(device: str) -> str:
-    """Returns a device's name as a folder: ``arm-emu:cortex-a53`` → ``arm-emu-cortex-a53``."""
-    return re.sub(r"[^\w.-]+", "-", device).strip("-.")

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -13,8 +14,9 @@ from compress.check import accept, check, measure
 from compress.check.metrics import Metrics
 from compress.check.output import github_annotations, junit, markdown
 from compress.coding.verb import packed_model
-from compress.errors import CompressError, ModelFileError, RecipeError
-from compress.recipe import Budget
+from compress.errors import ModelFileError, RecipeError
+from compress.profiling import keep, profile
+from compress.recipe import Budget, ProfileSettings
 
 # Conv 3→4, 3×3, padded, on 8×8, then Relu and Gemm: parameters 108 + 4 + 512 + 2, MACs 64·4·27 + 256·2.
 PARAMETERS, MACS, PEAK = 626, 7424, 4 * (3 * 64 + 4 * 64)
@@ -118,13 +120,20 @@ def test_each_line_tightened_by_one_fails_alone_and_is_named(model, key, tighter
     assert f"%3A {name}::" in github_annotations(result)
 
 
-@pytest.mark.parametrize("key", ["accuracy", "accuracy_drop", "latency_ratio"])
-def test_a_limit_without_its_figure_has_failed(model, key):
+@pytest.mark.parametrize(
+    ("key", "how"),
+    [
+        ("accuracy", "compress run, with its recipe"),
+        ("accuracy_drop", "compress run, with its recipe"),
+        ("latency_ratio", "compress profile ORIGINAL.onnx {model}"),
+    ],
+)
+def test_a_limit_without_its_figure_has_failed(model, key, how):
     model.with_name("metrics.json").unlink()
     (row,) = check(model, Budget(**{key: exact(model)[key]})).rows
     assert not row.passed
     assert row.measured is None
-    assert row.note == "no metrics.json beside the model"
+    assert row.note == f"no metrics.json beside the model; next: {how.format(model=model)}"
 
 
 def test_a_metric_that_is_absent_is_named(model):
@@ -132,7 +141,8 @@ def test_a_metric_that_is_absent_is_named(model):
     result = check(model, Budget(accuracy=1, latency_ratio={"host": 0.6, "arm": 0.6}))
     assert [row.name for row in result.violations] == ["accuracy", "latency_ratio.arm"]
     assert result.violations[0].note == "no accuracy in metrics.json"
-    assert result.violations[1].note == "no latency on 'arm' in metrics.json"
+    expected = f"no latency on 'arm' in metrics.json; next: compress profile ORIGINAL.onnx {model} --device arm"
+    assert result.violations[1].note == expected
 
 
 def test_metrics_of_another_model_count_for_nothing(model):
@@ -214,12 +224,16 @@ def test_a_model_that_is_not_committed_asks_for_a_run(model):
 
 
 def test_a_budget_that_is_absent_or_limits_nothing_is_an_error(model):
-    with pytest.raises(RecipeError, match=r"no budget.toml in") as error:
-        check(model.parent.parent)
-    one_line(error)
-    with pytest.raises(CompressError, match="cannot be read") as error:
-        check(model)
-    one_line(error)
+    size, target = model.stat().st_size, model.with_name("budget.toml")
+    for place, words in ((model.parent.parent, "in "), (model.parent, "in "), (model, "beside ")):
+        with pytest.raises(RecipeError, match="no budget.toml " + words) as error:
+            check(place)
+        assert f"next: make one, e.g. `echo 'file_bytes = {size}' > {target}`, or name one with --budget" in one_line(
+            error
+        )
+    # It does what it says.
+    subprocess.run(["sh", "-c", str(error.value).split("`")[1]], check=True)
+    assert check(model).passed
     model.with_name("budget.toml").write_text("")
     with pytest.raises(RecipeError, match="limits nothing; allowed: file_bytes, ") as error:
         check(model)
@@ -242,9 +256,108 @@ def test_a_missing_folder_and_a_damaged_model_are_errors(tmp_path, model):
         check(tmp_path / "no")
     one_line(error)
     model.write_bytes(model.read_bytes()[:-50])
-    with pytest.raises(ModelFileError, match="cut short") as error:
-        check(model, Budget(macs=1))
+    # The model comes first: it needs no budget to be no model.
+    for budget in (Budget(macs=1), None):
+        with pytest.raises(ModelFileError, match="cut short") as error:
+            check(model, budget)
+        one_line(error)
+    for name in ("text.onnx", "text"):
+        (tmp_path / name).write_text("no model\n")
+        with pytest.raises(ModelFileError, match=r"text.* no ONNX file at all") as error:
+            check(tmp_path / name)
+        one_line(error)
+    with pytest.raises(ModelFileError, match=r"no.onnx does not exist; next: .* or check the path"):
+        check(tmp_path / "no.onnx")
+
+
+def test_one_budget_holds_for_every_model_below(tmp_path, model):
+    save(tmp_path / "export" / "wide" / "model.onnx", width=5)
+    for name in ("a.onnx", "b.onnx"):
+        save(tmp_path / "export" / "others" / name)
+    # What lies beside the one that is called so are not deployed.
+    save(model.with_name("before.onnx"))
+    save(tmp_path / "export" / ".cache" / "model.onnx")
+    model.with_name("budget.toml").write_text("parameters = 1\n")
+    result = check(tmp_path / "export", Budget(parameters=PARAMETERS))
+    found = [(str(Path(row.model).relative_to(tmp_path / "export")), row.passed) for row in result.rows]
+    assert found == [
+        ("others/a.onnx", True),
+        ("others/b.onnx", True),
+        ("tiny/model.onnx", True),
+        ("wide/model.onnx", False),
+    ]
+    assert "::error file=limits.toml,title" in github_annotations(result, Path("limits.toml"))
+    assert [path.parent.name for path in accept(tmp_path / "export" / "wide", every=True)] == ["wide"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match="no ONNX file in") as error:
+        check(tmp_path / "empty", Budget(parameters=1))
     one_line(error)
+
+
+def save_profile(path: Path, model: Path, **changes) -> None:
+    profile = {
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "kind": "measured",
+        "ratio": {"ratio": 0.6, "low": 0.59, "high": 0.61, "verdict": "faster"},
+        "compared_to": "ab" * 32,
+        "p50": 1.0,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(profile | changes))
+
+
+@pytest.mark.parametrize(
+    "place", ["export/tiny/host", "elsewhere/export/tiny/host", "elsewhere/export/tiny-{sha}/host"]
+)
+def test_a_kept_profile_of_this_very_file_says_its_latency(tmp_path, model, monkeypatch, place):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    model.with_name("metrics.json").unlink()
+    kept = tmp_path / place.format(sha=hashlib.sha256(model.read_bytes()).hexdigest()[:8]) / "profile.json"
+    save_profile(kept, model)
+    (row,) = check(model, Budget(latency_ratio={"host": 0.61})).rows
+    assert (row.passed, row.measured) == (True, 0.61)
+    assert row.note.startswith("ratio 0.600, 95 % within 0.590…0.610 (")
+    assert row.note.endswith("host/profile.json, over SHA-256 abababab…)")
+    assert not check(model, Budget(latency_ratio={"host": 0.6})).passed
+    # What its run measured comes first.
+    save_metrics(model)
+    assert check(model, Budget(latency_ratio={"host": 0.6})).rows[0].measured == 0.51
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"model_sha256": "0" * 64}, "is of another file"),
+        ({"kind": "counted"}, "is counted, not measured"),
+        ({"kind": "estimated"}, "is estimated, not measured"),
+        ({"ratio": None, "compared_to": None}, "is compared to nothing"),
+    ],
+)
+def test_another_kept_profile_counts_for_nothing(model, changes, why):
+    model.with_name("metrics.json").unlink()
+    kept = model.parent / "shelf-1" / "profile.json"
+    save_profile(kept, model, **changes)
+    (row,) = check(model, Budget(latency_ratio={"shelf:1": 0.9})).rows
+    assert (row.passed, row.measured) == (False, None)
+    how = f"next: compress profile ORIGINAL.onnx {model} --device shelf:1"
+    assert row.note == f"no metrics.json beside the model, and {kept} {why}; {how}"
+    kept.write_text('{"kind": "measured"}')
+    with pytest.raises(ModelFileError, match="model_sha256: Field required; next: profile again") as error:
+        check(model, Budget(latency_ratio={"shelf:1": 0.9}))
+    one_line(error)
+
+
+def test_what_profile_keeps_is_what_check_reads(tmp_path, model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model.with_name("metrics.json").unlink()
+    small = Path(shutil.copy(model, tmp_path / "small.onnx"))
+    reports = profile([save(tmp_path / "o.onnx", width=5), model, small], ProfileSettings(blocks=2, runs=1, warmup=0))
+    keep(reports, Path("export"))
+    for file in (model, small):
+        (row,) = check(file, Budget(latency_ratio={"host": 1000})).rows
+        assert row.passed
+        assert "profile.json, over SHA-256 " in row.note
 
 
 def test_what_cannot_be_counted_fails_its_limit(tmp_path):
