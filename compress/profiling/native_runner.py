@@ -9,27 +9,31 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compress.profiling.device import Measurement, OperatorRow
+from compress.profiling.parity import Arrays, parity
 from compress.profiling.python_runner import read_answer, spread, unreadable
-from compress.profiling.reference import Arrays
 from compress.profiling.runner import rows_of
+from compress.profiling.tensors import unpack
 from compress.recipe import ProfileSettings
 
 Thing = TypeVar("Thing")
 
 
-def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettings) -> str:
+def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettings, sent: Sequence[bool]) -> str:
     """Returns what a shell is to do: measure, then once more with the runtime's own profile of each operator.
 
     Args:
         runner: words that start it.
         models: paths; what each is fed stands beside it as ``feed.bin``.
         settings: how to measure.
+        sent: whether a model's outputs are sent back.
 
     Returns:
-        commands whose output is a line of JSON a process, then, if the settings want details, an array of events a
-        model.
+        commands whose output is a line of JSON a process; then, if the settings want details, an array of events a
+        model; then, of each whose outputs are sent, the bytes of their file in hexadecimal and `end`.
     """
-    triples = [[model, f"{Path(model).parent}/feed.bin", "-"] for model in models]
+    outputs = [f"{Path(model).parent}/outputs.bin" if one else "-" for model, one in zip(models, sent, strict=True)]
+    places = zip(models, outputs, strict=True)
+    triples = [[model, f"{Path(model).parent}/feed.bin", output] for model, output in places]
 
     def command(number: int, numbers: Sequence[object]) -> str:
         words = [word for triple in _in_turn(triples, number) for word in triple]
@@ -40,11 +44,10 @@ def script(runner: Sequence[str], models: Sequence[str], settings: ProfileSettin
         for number, blocks in enumerate(spread(settings))
     ]
     last = command(0, [settings.threads, 1, 1, settings.runs, "events"])
-    if not settings.details:
-        return " && ".join(firsts)
     # Each model by itself: the order of names is that of the models up to nine.
-    shown = [f"cat events{position}-*" for position in range(len(models))]
-    return " && ".join([*firsts, f"{last} >/dev/null", *shown])
+    events = [f"{last} >/dev/null", *(f"cat events{position}-*" for position in range(len(models)))]
+    shown = [f"od -An -v -tx1 {output} && echo end" for output in outputs if output != "-"]
+    return " && ".join([*firsts, *(events if settings.details else []), *shown])
 
 
 def _in_turn(things: list[Thing], process: int) -> list[Thing]:
@@ -55,7 +58,8 @@ def _in_turn(things: list[Thing], process: int) -> list[Thing]:
 def measurements(
     output: str,
     models: list[Path],
-    feeds: Sequence[Arrays],
+    given: Sequence[tuple[Arrays, Arrays]],
+    sent: Sequence[bool],
     settings: ProfileSettings,
     machine: dict[str, Any],
     device: str,
@@ -65,7 +69,8 @@ def measurements(
     Args:
         output: all of it.
         models: the files, in order.
-        feeds: input → array, of each.
+        given: input → array and expected output → array, of each.
+        sent: as of `script`.
         settings: how it was measured.
         machine: what is known of it.
         device: names it in messages.
@@ -79,12 +84,19 @@ def measurements(
         *lines, rest = output.split("\n", processes)
         answers = [read_answer(line, _in_turn(models, number)) for number, line in enumerate(lines)]
         runs = [_in_turn(answer["models"], number) for number, answer in enumerate(answers)]
+        events: list[list[dict[str, Any]]] = [[] for _ in models]
+        for position in range(len(models) if settings.details else 0):
+            events[position], end = json.JSONDecoder().raw_decode(rest := rest.lstrip())
+            rest = rest[end:]
         found = []
-        for position, feed in enumerate(feeds):
+        for position, (feed, expected) in enumerate(given):
+            outputs = None
+            if sent[position]:
+                content, _, rest = rest.partition("end")
+                outputs = unpack(bytes.fromhex(content))
+            differ, unequal = parity(outputs, expected)
             entries = [run[position] for run in runs]
             entry = entries[0]
-            events, end = json.JSONDecoder().raw_decode(rest.lstrip()) if settings.details else ([], 0)
-            rest = rest.lstrip()[end:]
             found.append(
                 Measurement(
                     unit="us",
@@ -94,7 +106,7 @@ def measurements(
                     warmup=settings.warmup,
                     operators=tuple(
                         OperatorRow(row["node"], row["operator"], float(row["us"]), float(row["share"]))
-                        for row in rows_of(events, settings.runs)
+                        for row in rows_of(events[position], settings.runs)
                     ),
                     load_ms=float(entry["load"]) / 1000,
                     # All models share one process: what one of several took cannot be told.
@@ -104,6 +116,8 @@ def measurements(
                     input_shapes={name: list(array.shape) for name, array in feed.items()},
                     machine=machine,
                     runtime=str(answers[0]["runtime"]),
+                    parity=differ,
+                    notes=(unequal,) if unequal else (),
                 )
             )
     except (LookupError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 from compress.errors import MachineError, ModelFileError
 from compress.onnx_io.session import explain_refusal
 from compress.profiling.device import Measurement, OperatorRow
+from compress.profiling.parity import MOST_NUMBERS, Given, arrays_of, parity, same_inputs
 from compress.recipe import ProfileSettings
 
 # Self-contained: a device starts it, or pushes it and starts it there.
@@ -32,6 +33,7 @@ def runner_request(models: list[str], settings: ProfileSettings, loads: int = 3)
         "runs": settings.runs,
         "operator_runs": settings.runs if settings.details else 0,
         "loads": loads if settings.details else 0,
+        "most_numbers": MOST_NUMBERS,
         "seed": 0,
     }
 
@@ -42,13 +44,14 @@ def spread(settings: ProfileSettings) -> list[int]:
     return [settings.blocks // processes + (one < settings.blocks % processes) for one in range(processes)]
 
 
-def measurements(output: str, models: list[Path], device: str) -> list[Measurement]:
+def measurements(output: str, models: list[Path], device: str, given: Given) -> list[Measurement]:
     """Reads the runner's answer.
 
     Args:
         output: what it wrote on standard output.
         models: the files, in the order of the request.
         device: names it in messages.
+        given: what this machine feeds each model and gets, or why it cannot.
 
     Raises:
         ModelFileError: if the runner could not open, feed or run a model.
@@ -57,14 +60,14 @@ def measurements(output: str, models: list[Path], device: str) -> list[Measureme
     try:
         answer = read_answer(output, models)
         shared = {key: answer[key] for key in ("machine", "runtime", "processes", "warmup")}
-        found = [_measurement(entry, shared) for entry in answer["models"]]
+        entries = answer["models"]
+        if len(entries) != len(models):
+            raise MachineError(
+                f"device {device!r}: {len(entries)} models measured", allowed=len(models), next_step="run it again"
+            )
+        return [_measurement(entry, shared, given, position) for position, entry in enumerate(entries)]
     except (LookupError, TypeError, ValueError) as error:
         raise unreadable(device, error) from error
-    if len(found) != len(models):
-        raise MachineError(
-            f"device {device!r}: {len(found)} models measured", allowed=len(models), next_step="run it again"
-        )
-    return found
 
 
 def read_answer(output: str, models: list[Path]) -> dict[str, Any]:
@@ -90,7 +93,8 @@ def unreadable(device: str, error: Exception) -> MachineError:
     )
 
 
-def _measurement(entry: dict[str, Any], shared: dict[str, Any]) -> Measurement:
+def _measurement(entry: dict[str, Any], shared: dict[str, Any], given: Given, position: int) -> Measurement:
+    differ, unequal = _compared(entry, given, position)
     return Measurement(
         unit="us",
         kind="measured",
@@ -104,8 +108,19 @@ def _measurement(entry: dict[str, Any], shared: dict[str, Any]) -> Measurement:
         peak_rss_bytes=entry["peak_rss_bytes"],
         arena_bytes=entry["arena_bytes"],
         input_shapes=entry["input_shapes"],
+        parity=differ,
+        notes=(unequal,) if unequal else (),
         **shared,
     )
+
+
+def _compared(entry: dict[str, Any], given: Given, position: int) -> tuple[float | None, str | None]:
+    if isinstance(given, ModelFileError):
+        return None, f"outputs were not compared with this machine's, which has none: {given}"
+    feed, expected = given[position]
+    if not same_inputs(entry["magnitudes"], feed):
+        return None, "outputs were not compared with this machine's: NumPy over there draws other inputs"
+    return parity(None if entry["outputs"] is None else arrays_of(entry["outputs"]), expected)
 
 
 def _refusal(record: dict[str, Any], models: list[Path]) -> ModelFileError:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.profiling.devices.host import start
+from compress.errors import ModelFileError
+from compress.profiling.local_runner import start
+from compress.profiling.parity import Arrays, Given
 from compress.profiling.python_runner import read_answer, runner_request, unreadable
 from compress.recipe import ProfileSettings
-
-Arrays = dict[str, np.ndarray]
 
 
 def references(models: list[Path], settings: ProfileSettings) -> list[tuple[Arrays, Arrays]]:
@@ -39,16 +39,9 @@ def references(models: list[Path], settings: ProfileSettings) -> list[tuple[Arra
     return found
 
 
-def parity(outputs: Arrays, expected: Arrays) -> tuple[float | None, str | None]:
-    """Returns the largest absolute difference, or None and why there is none."""
-    largest = 0.0
-    for name, array in expected.items():
-        other = outputs.get(name)
-        if other is None or array.shape != other.shape:
-            return None, f"output {name!r} has another shape than on this machine: nothing was compared"
-        a, b = array.astype(np.float64), other.astype(np.float64)
-        unlike = (a != b) & ~(np.isnan(a) & np.isnan(b))
-        if not np.isfinite(a[unlike]).all() or not np.isfinite(b[unlike]).all():
-            return None, f"output {name!r} holds infinities or no numbers at places where this machine's does not"
-        largest = max(largest, float(np.abs(a[unlike] - b[unlike]).max(initial=0.0)))
-    return (largest, None) if expected else (None, None)
+def references_if_any(models: list[Path], settings: ProfileSettings) -> Given:
+    """Returns the references, or why there are none: another machine's runtime may know what this one's does not."""
+    try:
+        return references(models, settings)
+    except ModelFileError as error:
+        return error

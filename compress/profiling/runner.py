@@ -9,6 +9,7 @@ processes too, operator times from a pass of their own: taking them slows the ru
 
 from __future__ import annotations
 
+import base64
 import bisect
 import json
 import os
@@ -128,11 +129,14 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     pieces = []
     for process, blocks in enumerate(request["blocks"]):
         way = -1 if process % 2 else 1
-        found, _ = fresh_process(request, "blocks", blocks=blocks, models=request["models"][::way])
+        # What comes out is asked of the first alone.
+        most_numbers = None if process else request["most_numbers"]
+        changes = {"blocks": blocks, "models": request["models"][::way], "most_numbers": most_numbers}
+        found, _ = fresh_process(request, "blocks", **changes)
         pieces.append({key: values[::way] for key, values in found.items()})
     answers = []
     for position, model in enumerate(request["models"]):
-        answer: dict[str, Any] = {"input_shapes": pieces[0]["input_shapes"][position]}
+        answer: dict[str, Any] = {key: pieces[0][key][position] for key in ("input_shapes", "magnitudes", "outputs")}
         answer["blocks_us"] = [block for piece in pieces for block in piece["blocks_us"][position]]
         answer["operators"] = operator_rows(model, request)
         answer.update(load_figures(model, request))
@@ -161,7 +165,34 @@ def time_blocks(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "blocks_us": times,
         "input_shapes": [{name: list(array.shape) for name, array in feed.items()} for feed in feeds],
+        "magnitudes": [magnitudes(feed) for feed in feeds],
+        "outputs": [
+            sendable(session, feed, request["most_numbers"]) for session, feed in zip(sessions, feeds, strict=True)
+        ],
     }
+
+
+def magnitudes(feed: dict[str, Any]) -> dict[str, float]:
+    """Returns input → sum of magnitudes: another NumPy may draw other inputs from the same seed, and they show it."""
+    return {name: float(np.abs(array.astype(np.float64)).sum()) for name, array in feed.items()}
+
+
+def sendable(session: Any, feed: dict[str, Any], most_numbers: int | None) -> list[dict[str, Any]] | None:
+    """Returns what comes out, as text; None if it is not asked for or too much."""
+    if most_numbers is None:
+        return None
+    found = numbers(session, session.run(None, feed))
+    if sum(array.size for array in found.values()) > most_numbers:
+        return None
+    return [
+        {
+            "name": name,
+            "type": array.dtype.str,
+            "shape": array.shape,
+            "base64": base64.b64encode(array.tobytes()).decode(),
+        }
+        for name, array in found.items()
+    ]
 
 
 def operator_rows(model: str, request: dict[str, Any]) -> list[dict[str, Any]]:
@@ -268,16 +299,17 @@ def reference(request: dict[str, Any]) -> dict[str, Any]:
             outputs = session.run(None, feed)
         except Exception as error:
             raise ModelFailureError(model, "run", error) from error
-        numbers = {o.name: v for o, v in zip(session.get_outputs(), outputs, strict=True) if is_numbers(v)}
+        found = numbers(session, outputs)
         arrays = {f"feed{i}": array for i, array in enumerate(feed.values())}
-        arrays.update({f"output{i}": array for i, array in enumerate(numbers.values())})
-        np.savez(target, feed_names=list(feed), output_names=np.array(list(numbers), str), **arrays)
+        arrays.update({f"output{i}": array for i, array in enumerate(found.values())})
+        np.savez(target, feed_names=list(feed), output_names=np.array(list(found), str), **arrays)
     return {}
 
 
-def is_numbers(value: Any) -> bool:
-    """Tells whether an output is an array of numbers."""
-    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+def numbers(session: Any, outputs: list[Any]) -> dict[str, Any]:
+    """Returns output → array, of those that are arrays of numbers."""
+    named = zip((output.name for output in session.get_outputs()), outputs, strict=True)
+    return {name: v for name, v in named if isinstance(v, np.ndarray) and v.dtype.kind in "biuf"}
 
 
 def load(request: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Table:
 
 
 def models(reports: Sequence[ProfileReport]) -> Table:
-    """Returns one row a model. What a device does not know has no column."""
+    """Returns one row a model. What a device does not know has no column, nor have outputs that do not differ."""
     first = reports[0]
     columns: dict[str, list[str | None]] = {
         "model": [report.model for report in reports],
@@ -28,7 +28,7 @@ def models(reports: Sequence[ProfileReport]) -> Table:
         "load ms": [None if r.load_ms is None else f"{r.load_ms:.1f}" for r in reports],
         "peak MiB": [_mebibytes(report.peak_rss_bytes) for report in reports],
         "activations KiB": [None if r.arena_bytes is None else f"{r.arena_bytes / 2**10:,.0f}" for r in reports],
-        "outputs differ by": [None if r.parity is None else f"{r.parity:.1e}" for r in reports],
+        "outputs differ by": [f"{r.parity:.1e}" if r.parity else None for r in reports],
         "file bytes": [f"{report.file_bytes:,}" for report in reports],
     }
     shown = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import platform
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ class Board(Device):
 
     OPTIONS: ClassVar = {"cores": "to run on"}
     REMOTE = True
-    unit, kind, cost = "us", "measured", 100.0
+    unit, kind, cost, parity, notes = "us", "measured", 100.0, 2e-6, ()
 
     def facts(self):
         if self.address == "away":
@@ -51,6 +52,8 @@ class Board(Device):
                 input_shapes={},
                 machine={},
                 runtime="r 1",
+                parity=self.parity,
+                notes=self.notes,
             )
             for position, _ in enumerate(models)
         ]
@@ -220,13 +223,43 @@ def test_the_commands(monkeypatch, capsys):
     }
     code, out, told = run("devices", "test", "pi", monkeypatch=monkeypatch, capsys=capsys)
     assert code == 0
-    assert "not compared" in out
+    assert re.search(r"outputs differ by │ 2\.0e-06, allowed 1e-05 .*\n.* works +│ yes", out)
     code, out, told = run("devices", "setup", "pi", monkeypatch=monkeypatch, capsys=capsys)
     assert (code, told) == (0, "nothing to set up\npi is ready\n")
     code, out, _ = run("devices", "list", "--json", monkeypatch=monkeypatch, capsys=capsys)
     assert [row["name"] for row in json.loads(out)][:2] == ["arm", "pi"]
     code, out, told = run("devices", "add", "-x", "--", "board:x", monkeypatch=monkeypatch, capsys=capsys)
     assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("parity", "notes", "said"),
+    [(2e-5, (), "2.0e-05, allowed 1e-05"), (None, ("output 'y' holds infinities",), "not compared")],
+)
+def test_a_device_that_computes_something_else_or_nothing_to_compare_does_not_work(
+    parity, notes, said, monkeypatch, capsys
+):
+    monkeypatch.setattr(Board, "parity", parity)
+    monkeypatch.setattr(Board, "notes", notes)
+    code, out, _ = run("devices", "test", "board:x", monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1
+    assert said in out
+    assert re.search(r"works +│ NO", out)
+    assert all(note in out for note in notes)
+
+
+def test_this_machine_is_compared_with_itself(monkeypatch, capsys):
+    code, out, _ = run("devices", "test", "host", "--json", monkeypatch=monkeypatch, capsys=capsys)
+    found = json.loads(out)
+    assert (code, found["passed"], found["parity"]) == (0, True, 0.0)
+
+
+def test_of_an_estimate_nothing_is_said_to_work(monkeypatch, capsys):
+    code, out, _ = run("devices", "test", "estimate", monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 0
+    assert "none: this is computed, no model runs" in out
+    assert "│ works" not in out
+    assert "differ" not in out
 
 
 def test_profile_says_which_device_it_was_and_keeps_the_result(monkeypatch, capsys):

@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError, MachineError, ModelFileError
-from compress.profiling import Device, Measurement, ProfileReport, profile
+from compress.profiling import Device, Measurement, ProfileReport, local_runner, profile
 from compress.profiling.device import devices
 from compress.profiling.python_runner import RUNNER, measurements, runner_request, spread
+from compress.profiling.reference import references, references_if_any
 from compress.profiling.resolve import resolve
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
@@ -160,7 +161,7 @@ def test_strings_cannot_be_fed(tmp_path):
 
 
 def test_a_runner_that_dies_is_a_device_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("compress.profiling.devices.host.RUNNER", tmp_path / "absent.py")
+    monkeypatch.setattr("compress.profiling.local_runner.RUNNER", tmp_path / "absent.py")
     with pytest.raises(MachineError, match="measuring process ended with 2") as error:
         profile([save(tmp_path / "m.onnx")], QUICK)
     one_line(error)
@@ -186,17 +187,17 @@ def test_a_python_that_cannot_start_is_a_device_error(tmp_path, monkeypatch):
 )
 def test_an_answer_that_is_none_is_a_device_error(output):
     with pytest.raises(MachineError, match="answer cannot be read") as error:
-        measurements(output, [Path("a.onnx")], "d")
+        measurements(output, [Path("a.onnx")], "d", [])
     one_line(error)
 
 
 def test_an_answer_for_too_few_models_is_a_device_error():
     with pytest.raises(MachineError, match="0 models measured"):
-        measurements(EMPTY, [Path("a.onnx")], "d")
+        measurements(EMPTY, [Path("a.onnx")], "d", [])
 
 
 def test_noise_before_the_answer_is_ignored(tmp_path):
-    assert measurements(f"hello\n{EMPTY}\n", [], "d") == []
+    assert measurements(f"hello\n{EMPTY}\n", [], "d", []) == []
 
 
 def test_the_runner_imports_nothing_of_the_product():
@@ -239,11 +240,67 @@ def test_the_runner_works_alone_in_a_folder_and_leaves_nothing_behind(tmp_path):
     # Nothing else in the environment: the runtime keeps its log to itself where it believes to be in a CI.
     result = subprocess.run(command, cwd=tmp_path, env={"HOME": str(home)}, capture_output=True, text=True, check=True)
     assert not list(home.iterdir())
-    (measured,) = measurements(result.stdout, [model], "d")
+    (measured,) = measurements(result.stdout, [model], "d", references([model], QUICK))
     assert measured.processes == 1
+    assert measured.parity == 0
+    assert measured.notes == ()
     assert measured.load_ms is None
     assert measured.peak_rss_bytes is None
     assert [len(block) for block in measured.blocks] == [QUICK.runs]
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """A model, what the runner says of it, and what this machine expects."""
+    model = save(tmp_path_factory.mktemp("answered") / "m.onnx")
+    settings = QUICK.model_copy(update={"blocks": 2, "processes": 2, "details": False})
+    answer = json.loads(local_runner.start(runner_request([str(model)], settings)))
+    return model, answer, references([model], settings)
+
+
+def test_outputs_come_back_and_are_compared(answered):
+    model, answer, given = answered
+    ((feed, expected),) = given
+    (one,) = measurements(json.dumps(answer), [model], "d", given)
+    assert (one.parity, one.notes) == (0.0, ())
+    shifted = {name: array + 0.25 for name, array in expected.items()}
+    (one,) = measurements(json.dumps(answer), [model], "d", [(feed, shifted)])
+    assert one.parity == pytest.approx(0.25)
+
+
+def test_why_outputs_were_not_compared_is_told(answered, tmp_path):
+    model, answer, given = answered
+    ((feed, expected),) = given
+
+    def noted(given, **changes):
+        changed = {**answer, "models": [{**answer["models"][0], **changes}]}
+        (one,) = measurements(json.dumps(changed), [model], "d", given)
+        assert one.parity is None
+        (note,) = one.notes
+        return note
+
+    assert "NumPy over there draws other inputs" in noted([({"x": feed["x"] + 1}, expected)])
+    assert "more than 262,144 numbers" in noted(given, outputs=None)
+    assert "another shape" in noted([(feed, {"y": expected["y"][:, :1]})])
+    assert "no output of numbers" in noted([(feed, {})])
+    refused = references_if_any([save(tmp_path / "m.onnx", ir_version=99)], QUICK)
+    assert "this machine's, which has none: model" in noted(refused)
+
+
+def test_an_output_that_is_damaged_is_a_device_error(answered):
+    model, answer, given = answered
+    for damage in ({"base64": "AAAA"}, {"type": "O"}, {"shape": [3]}, {"base64": "é"}):
+        sent = [{**answer["models"][0]["outputs"][0], **damage}]
+        changed = {**answer, "models": [{**answer["models"][0], "outputs": sent}]}
+        with pytest.raises(MachineError, match="answer cannot be read"):
+            measurements(json.dumps(changed), [model], "d", given)
+
+
+def test_more_numbers_than_asked_for_are_not_sent(answered):
+    model, _, _ = answered
+    settings = QUICK.model_copy(update={"blocks": 1, "details": False})
+    request = {**runner_request([str(model)], settings), "most_numbers": 8 * 6 * 6 - 1}
+    assert json.loads(local_runner.start(request))["models"][0]["outputs"] is None
 
 
 @pytest.mark.parametrize(("blocks", "processes", "expected"), [(7, 3, [3, 2, 2]), (4, 9, [1, 1, 1, 1]), (5, 1, [5])])

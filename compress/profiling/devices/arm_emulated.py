@@ -18,7 +18,8 @@ from compress.profiling.emulation import cores, packages
 from compress.profiling.emulation.place import Place, find
 from compress.profiling.emulation.qemu import Counted, count
 from compress.profiling.emulation.setup import ensure
-from compress.profiling.reference import parity, references
+from compress.profiling.parity import parity
+from compress.profiling.reference import references
 from compress.profiling.runner import rows_of
 from compress.recipe import ProfileSettings
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from compress.errors import CompressError, MachineError
+from compress.errors import CompressError
 from compress.profiling.device import Device, Measurement, devices
-from compress.profiling.python_runner import RUNNER, measurements, read_answer, runner_request, unreadable
+from compress.profiling.local_runner import start
+from compress.profiling.python_runner import measurements, read_answer, runner_request, unreadable
+from compress.profiling.reference import references_if_any
 from compress.recipe import ProfileSettings
 
 
@@ -32,7 +31,8 @@ class Host(Device):
 
     def measure(self, models: list[Path], settings: ProfileSettings) -> list[Measurement]:
         """See `Device.measure`."""
-        return measurements(start(runner_request([str(m.resolve()) for m in models], settings)), models, "host")
+        output = start(runner_request([str(model.resolve()) for model in models], settings))
+        return measurements(output, models, "host", references_if_any(models, settings))
 
     def facts(self) -> dict[str, Any]:
         """See `Device.facts`."""
@@ -41,26 +41,3 @@ class Host(Device):
             return {**answer["machine"], "runtime": answer["runtime"]}
         except (LookupError, TypeError, ValueError) as error:
             raise unreadable("host", error) from error
-
-
-def start(request: dict[str, Any]) -> str:
-    """Starts the runner on this machine and returns what it wrote.
-
-    Raises:
-        MachineError: if it cannot start, or ends badly.
-    """
-    # -P: the runner's folder holds modules named like the standard library's.
-    command = [sys.executable, "-P", str(RUNNER)]
-    try:
-        result = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise MachineError(
-            f"device 'host': cannot start {sys.executable} ({error.strerror})", next_step="check the installation"
-        ) from error
-    if result.returncode != 0:
-        last = "".join(result.stderr.splitlines()[-1:]) or "without a word"
-        raise MachineError(
-            f"device 'host': the measuring process ended with {result.returncode}: {last}",
-            next_step="free memory if it was killed (-9), else profile the models one by one",
-        )
-    return result.stdout

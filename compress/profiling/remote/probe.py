@@ -29,7 +29,7 @@ done
 echo "room=$(df -Pk {place} 2>/dev/null | awk 'NR == 2 {{ print $4 }}')"
 echo "python=$({python} -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
 echo "onnxruntime=$({python} -c 'import numpy, onnxruntime; print(onnxruntime.__version__)' 2>/dev/null)"
-for tool in {tools} taskset; do command -v $tool >/dev/null && echo "tool=$tool"; done
+for tool in {tools} od taskset; do command -v $tool >/dev/null && echo "tool=$tool"; done
 echo {done} >&2
 """
 _DONE = "compress-probe"

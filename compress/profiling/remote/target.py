@@ -16,8 +16,9 @@ from compress.onnx_io.file import model_files
 from compress.profiling import native_runner
 from compress.profiling.bundle.programs import programs
 from compress.profiling.device import Device, Measurement
+from compress.profiling.parity import few
 from compress.profiling.python_runner import RUNNER, measurements, runner_request
-from compress.profiling.reference import references
+from compress.profiling.reference import references, references_if_any
 from compress.profiling.remote.probe import Probe, probe
 from compress.profiling.remote.shell import Shell, last_line, word
 from compress.profiling.remote.visit import visit
@@ -114,9 +115,8 @@ class Target(Device):
         files["runner.py"] = RUNNER
         files["request.json"] = json.dumps(runner_request(places, settings)).encode()
         output = self._visit(files, f"exec {shlex.join(pin)} {word(self.python)} runner.py <request.json")
-        return [
-            replace(one, machine={**facts, **one.machine}) for one in measurements(output, models, self.shell.device)
-        ]
+        measured = measurements(output, models, self.shell.device, references_if_any(models, settings))
+        return [replace(one, machine={**facts, **one.machine}) for one in measured]
 
     def _by_bundle(
         self, models: list[Path], settings: ProfileSettings, found: Probe, pin: list[str], facts: dict[str, Any]
@@ -125,12 +125,13 @@ class Target(Device):
             lacks = f"{self.python} there has no onnxruntime" if found.python else f"there is no {self.python}"
             self.tell(f"device {self.shell.device!r}: {lacks}: a runner and its libraries go along")
         parts = programs(found.architecture, self.tell)
-        feeds = [feed for feed, _ in references(models, settings)]
+        given = references(models, settings)
+        sent = [few(expected) and "od" in found.tools for _, expected in given]
         files, places = _placed(models)
         files.update(parts.files("lib/"))
-        files.update({f"{position}/feed.bin": pack(feed) for position, feed in enumerate(feeds)})
-        output = self._visit(files, native_runner.script([*pin, *parts.command("lib/")], places, settings))
-        return native_runner.measurements(output, models, feeds, settings, facts, self.shell.device)
+        files.update({f"{position}/feed.bin": pack(feed) for position, (feed, _) in enumerate(given)})
+        output = self._visit(files, native_runner.script([*pin, *parts.command("lib/")], places, settings, sent))
+        return native_runner.measurements(output, models, given, sent, settings, facts, self.shell.device)
 
     def _visit(self, files: dict[str, Path | bytes], command: str) -> str:
         answer = visit(self.shell, files, command, self.limit_s)

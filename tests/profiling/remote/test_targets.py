@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.errors import CompressError, MachineError, ModelFileError
 from compress.profiling.devices.adb import Adb
 from compress.profiling.devices.ssh import Ssh
+from compress.profiling.remote import target
 from compress.profiling.remote.probe import probe
 from compress.recipe import ProfileSettings
 
@@ -59,6 +60,7 @@ def test_models_are_measured_over_there(sshd, options, tmp_path):
     assert [one.input_shapes["x"][2] for one in (small, large)] == [8, 16]
     assert small.machine["architecture"] == os.uname().machine
     assert {"governor", "temperature_c", "pinned_cores"} <= set(small.machine)
+    assert (small.parity, large.parity) == (0, 0)
     assert small.load_ms > 0
 
 
@@ -80,6 +82,27 @@ def test_without_python_a_runner_goes_along(sshd, options, tmp_path):
     # A thousand times as much to do: no block of one is among those of the other, whose turn ever it was.
     assert min(map(min, large.blocks)) > max(map(min, small.blocks))
     assert small.runtime == f"onnxruntime {onnxruntime.__version__}"
+    assert small.parity <= 1e-6
+    assert large.parity <= 1e-6
+    assert small.notes == large.notes == ()
+
+
+def test_what_a_runner_that_went_along_computes_is_compared(sshd, options, tmp_path, monkeypatch):
+    models = [save(tmp_path / "a" / "m.onnx", 4, side=8), save(tmp_path / "b" / "m.onnx", 8)]
+
+    def shifted(*arguments):
+        return [
+            (feed, {"y": expected["y"] + by}) for (feed, expected), by in zip(made(*arguments), (0, 1), strict=True)
+        ]
+
+    made = target.references
+    monkeypatch.setattr(target, "references", shifted)
+    monkeypatch.setattr(target, "few", lambda expected: expected["y"].shape[1] == 8)
+    quick = QUICK.model_copy(update={"details": False})
+    one, other = device(sshd, options, runner="bundle").measure(models, quick)
+    assert one.parity is None
+    assert "not sent to be compared" in one.notes[0]
+    assert other.parity == pytest.approx(1, abs=1e-5)
 
 
 def test_what_a_runner_that_went_along_refuses_is_told(sshd, options, tmp_path):
@@ -242,6 +265,7 @@ def bridge(tmp_path, monkeypatch):
 def test_android_is_measured_the_same_way(bridge, tmp_path):
     (found,) = Adb("x1", bridge).measure([save(tmp_path / "m.onnx", 4)], QUICK)
     assert len(found.blocks) == QUICK.blocks
+    assert found.parity == 0
 
 
 def test_an_unknown_serial(bridge, tmp_path):
