@@ -46,6 +46,7 @@ def add(
 def show(name: Name, as_json: Json = False) -> None:
     """Tell what a device is; another machine is asked."""
     from compress.console import print_json, print_table
+    from compress.profiling.fact_rows import fact_rows
     from compress.profiling.resolve import resolve
 
     found = resolve(name, tell_on_stderr)
@@ -53,7 +54,7 @@ def show(name: Name, as_json: Json = False) -> None:
     if as_json:
         print_json(facts)
     else:
-        print_table(name, ("fact", "value"), facts.items())
+        print_table(name, ("fact", "value"), fact_rows(facts))
 
 
 @devices.command()

@@ -85,7 +85,7 @@ def _silence(_: str) -> None:
 
 
 class Device(ABC):
-    """Somewhere that models are measured.
+    """Somewhere that models are measured. The first line of a kind's docstring is what users read of it.
 
     Args:
         address: what stands after the colon of the device's name, e.g. ``pi@board:22`` of ``ssh://pi@board:22``.

@@ -212,6 +212,50 @@ def run(*arguments, monkeypatch, capsys):
     return stopped.value.code, *capsys.readouterr()
 
 
+def test_the_list_is_plain(monkeypatch, capsys):
+    code, out, _ = run("devices", "list", monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 0
+    assert re.search(r"│ host +│ This machine +│ ready", out)
+    assert "`" not in out
+
+
+def test_a_wrong_row_is_listed_beside_the_others(monkeypatch, capsys):
+    write('pi = { at = "board:x", cors = "1" }\ndesk = "board:x"\n')
+    code, out, _ = run("devices", "list", "--json", monkeypatch=monkeypatch, capsys=capsys)
+    states = {row["name"]: row["state"] for row in json.loads(out)}
+    assert code == 0
+    assert states["pi"].startswith("wrong: devices.toml: 'pi': a device of this kind has no option 'cors'; ")
+    assert states["desk"] == "not asked"
+
+
+def test_facts_have_units_and_no_gaps(monkeypatch, capsys):
+    facts = {
+        "architecture": "aarch64",
+        "processor": None,
+        "temperature_c": 51.5,
+        "room_bytes": 3 * 2**30,
+        "memory_gb_per_s": 12.8,
+        "float32_gops": 11.3,
+        "python": "3.11.2",
+        "runtime": None,
+    }
+    monkeypatch.setattr(Board, "facts", lambda _: facts)
+    code, out, _ = run("devices", "show", "board:x", monkeypatch=monkeypatch, capsys=capsys)
+    rows = dict(re.findall(r"│ (\S[^│]*?) +│ (\S[^│]*?)? +│", out))
+    assert code == 0
+    assert rows == {
+        "device": "board:x",
+        "architecture": "aarch64",
+        "processor": "unknown",
+        "temperature": "51.5 °C",
+        "room": "3.0 GiB",
+        "memory": "12.8 GB/s",
+        "float32": "11.3 · 10⁹ operations/s",
+        "python": "3.11.2",
+        "runtime": "no onnxruntime",
+    }
+
+
 def test_the_commands(monkeypatch, capsys):
     code, _, told = run("devices", "add", "pi", "board:aarch64", monkeypatch=monkeypatch, capsys=capsys)
     assert (code, told) == (0, "devices.toml: pi is board:aarch64; next: compress devices test pi\n")
@@ -374,6 +418,8 @@ def test_every_device_keeps_the_contract(name):
     assert issubclass(cls, Device)
     summary = cls.__doc__.splitlines()[0]
     assert summary.endswith(".")
+    # A user reads it in `compress devices list`.
+    assert not set(summary) & set("`_(){}")
     with pytest.raises(CompressError, match="no option 'nonsense'"):
         cls("", {"nonsense": 1})
     if not cls.REMOTE:

@@ -12,7 +12,7 @@ _FOLDER = "/data/local/tmp"
 
 @devices.register("adb")
 class Adb(Target):
-    """An Android device: ``adb``, or ``adb://SERIAL`` where several are connected."""
+    """An Android device with USB debugging: adb, or adb://SERIAL where several are connected."""
 
     @property
     def shell(self) -> AdbShell:

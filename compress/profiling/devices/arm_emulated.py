@@ -33,7 +33,7 @@ _NOTE = "instructions were counted under emulation: caches and issue rates are n
 
 @devices.register("arm-emu")
 class ArmEmulated(Device):
-    """Counts the instructions of an emulated ARM core: cortex-a53, -a72 or -a76.
+    """An emulated ARM core, cortex-a53, -a72 or -a76: instructions are counted.
 
     Counts repeat from run to run, whatever else the machine does. They are never turned into time.
 

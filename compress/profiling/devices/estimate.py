@@ -46,6 +46,16 @@ class Peaks:
     int8: float
     memory: float
 
+    def facts(self) -> dict[str, Any]:
+        """Returns the peaks with their units in the names: ``gops`` is 10⁹ operations a second."""
+        return {
+            "board": self.board,
+            "float32_gops": self.float32,
+            "float16_gops": self.float16,
+            "int8_gops": self.int8,
+            "memory_gb_per_s": self.memory,
+        }
+
     def seconds(self, cost: OperatorCost) -> float:
         """Returns the least time of an operator."""
         rate = self.float16 if cost.element in _FLOAT16 else self.int8 if cost.element in _BYTES else self.float32
@@ -62,7 +72,9 @@ CORES = {
 
 @devices.register("estimate")
 class Estimate(Device):
-    """Computes a bound from peak rates (roofline): cortex-a53, -a55, -a72 or -a76; nothing runs.
+    """A bound by arithmetic for cortex-a53, -a55, -a72 or -a76: nothing runs.
+
+    An operator takes what its work and its memory take at the core's peak rates (roofline).
 
     Args:
         arguments: as of `Device`; the address is the core, cortex-a72 if empty, and options must be empty.
@@ -82,7 +94,7 @@ class Estimate(Device):
 
     def facts(self) -> dict[str, Any]:
         """See `Device.facts`."""
-        return {"architecture": "aarch64", "processor": f"{self.name()}, estimated", **vars(CORES[self.name()])}
+        return {"architecture": "aarch64", "processor": f"{self.name()}, estimated", **CORES[self.name()].facts()}
 
     def measure(self, models: list[Path], settings: ProfileSettings) -> list[Measurement]:
         """See `Device.measure`; warm-up, blocks and runs do not matter to arithmetic."""

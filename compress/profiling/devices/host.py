@@ -15,7 +15,9 @@ from compress.recipe import ProfileSettings
 
 @devices.register("host")
 class Host(Device):
-    """Runs the runner as a fresh process: what this one holds, torch for instance, does not disturb the figures.
+    """This machine.
+
+    The runner is a fresh process: what this one holds, torch for instance, does not disturb the figures.
 
     Args:
         arguments: as of `Device`; address and options must be empty, there is only one host.

@@ -18,7 +18,9 @@ _ADDRESS = re.compile(r"(?P<target>([\w.-]+@)?(\w[\w.-]*|\[[0-9a-fA-F:.%\w]+\]))
 
 @devices.register("ssh")
 class Ssh(Target):
-    """A board or server: ``ssh://user@host:port``, user and port as the client's own configuration has them.
+    """A board or server that you can log in to: ssh://user@host:port.
+
+    User and port are the client's own configuration's where they are left out.
 
     Args:
         arguments: as of `Device`.
