@@ -29,4 +29,4 @@ def bundle(
         print_json({**asdict(made), "folder": str(made.folder)})
         return
     print_line(f"{made.folder}: {made.total_bytes:,} bytes for {made.target}, {made.runtime}")
-    print_line(f"on the board: {made.folder.name}/run.sh")
+    print_line(f"on the board: {made.folder.name}/run.sh; what it prints: {made.folder.name}/README.txt")

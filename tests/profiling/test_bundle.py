@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError, MachineError, ModelFileError
-from compress.profiling.bundle import bundle
+from compress.profiling.bundle import bundle, compare
 from compress.profiling.emulation.cores import CORES
 from compress.profiling.emulation.qemu import qemu_command
 from compress.profiling.emulation.setup import ensure
@@ -66,7 +68,23 @@ def test_it_runs_with_an_empty_environment_wherever_it_is_put(model, tmp_path):
     manifest = json.loads((moved / "manifest.json").read_text())
     for name, digest in manifest["sha256"].items():
         assert hashlib.sha256((moved / name).read_bytes()).hexdigest() == digest
-    assert {"net.onnx", "weights/w.bin", "run.sh", "lib/runner"} <= set(manifest["sha256"])
+    assert {"net.onnx", "weights/w.bin", "run.sh", "lib/runner", "README.txt"} <= set(manifest["sha256"])
+    # What the bundle says of itself is so.
+    text = (moved / "README.txt").read_text()
+    assert f"net.onnx, ready to run on {platform.machine()} with onnxruntime " in text
+    assert all(name in text for name in answer["models"][0])
+    (command,) = re.findall(r"python (-c '.*')", text)
+    said = subprocess.run(
+        [sys.executable, *shlex.split(command)], cwd=moved, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.fullmatch(r"outputs differ by \d\.\de[-+]\d\d at most\n", said)
+    content = (moved / "outputs.bin").read_bytes()
+    (moved / "outputs.bin").write_bytes(content[:-4] + np.float32(np.inf).tobytes())
+    assert "infinities" in compare(moved)
+    for damaged in (content[:-1], b"", None):
+        (moved / "outputs.bin").write_bytes(damaged) if damaged is not None else (moved / "outputs.bin").unlink()
+        with pytest.raises(ModelFileError, match=r"outputs\.bin.*next: "):
+            compare(moved)
 
 
 def test_for_arm_it_runs_on_an_emulated_one(model, tmp_path):

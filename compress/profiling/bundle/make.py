@@ -13,6 +13,8 @@ import onnxruntime
 from compress.artifact import require_file, sha256_file, write_json
 from compress.errors import CompressError, MachineError
 from compress.onnx_io.file import model_files
+from compress.profiling.bundle import readme
+from compress.profiling.bundle.compare import EXPECTED, OUTPUTS
 from compress.profiling.bundle.programs import programs
 from compress.profiling.device import Tell
 from compress.profiling.reference import references
@@ -22,9 +24,9 @@ from compress.recipe import ProfileSettings
 _SCRIPT = """\
 #!/bin/sh
 # Measures the model beside this file: ./run.sh [THREADS [BLOCKS [RUNS]]]; one line of JSON, times in microseconds.
-# feed.bin is what it is fed, expected.bin what came out where the bundle was made, outputs.bin what comes out here.
+# README.txt says what the figures and the files are.
 cd "$(dirname "$0")" || exit 1
-exec {command} "${{1:-1}}" 10 "${{2:-20}}" "${{3:-10}}" - {model} feed.bin outputs.bin
+exec {command} "${{1:-1}}" 10 "${{2:-20}}" "${{3:-10}}" - {model} feed.bin {outputs}
 """
 
 
@@ -74,12 +76,14 @@ def bundle(model: Path, target: str, folder: Path, tell: Tell) -> Bundle:
                 (made / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, made / path)
             (made / "feed.bin").write_bytes(pack(feed))
-            (made / "expected.bin").write_bytes(pack(expected))
+            (made / EXPECTED).write_bytes(pack(expected))
             script = made / "run.sh"
             words = shlex.join(parts.command("lib/"))
-            script.write_text(_SCRIPT.format(command=words, model=shlex.quote(f"./{model.name}")), encoding="utf-8")
+            lines = _SCRIPT.format(command=words, model=shlex.quote(f"./{model.name}"), outputs=OUTPUTS)
+            script.write_text(lines, encoding="utf-8")
             script.chmod(0o755)
             runtime = f"onnxruntime {onnxruntime.__version__}"
+            (made / readme.NAME).write_text(readme.text(model.name, target, runtime), encoding="utf-8")
             held = {
                 str(file.relative_to(made)): sha256_file(file) for file in sorted(made.rglob("*")) if file.is_file()
             }
