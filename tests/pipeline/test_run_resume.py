@@ -213,7 +213,8 @@ def test_a_training_ended_from_outside_goes_on_from_its_last_epoch(fresh, deadly
     assert out == ""
     if deadly == signal.SIGINT:
         assert process.returncode == 130
-        assert err.endswith("error: interrupted; next: give the same command again, what was finished is kept\n")
+        end = "error: interrupted; next: give the same command again; run and compare go on where they were\n"
+        assert err.endswith(end)
         assert not list(fresh.folder.rglob("*.partial"))
     else:
         assert process.returncode == -signal.SIGKILL
