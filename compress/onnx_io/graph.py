@@ -26,6 +26,7 @@ from onnx import (
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.rules.elementwise import DTYPES as _ELEMENTS
 from compress.channels.trace import known_values
+from compress.onnx_io.followed import followed
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.plain import Plain, plain_nodes
 from compress.onnx_io.tensors import inner_graphs
@@ -99,7 +100,8 @@ def _raw_graph(model: ModelProto, weights: Mapping[str, Array]) -> _Unshaped:
     nodes = tuple(_node(part.node, index, part.whole) for index, part in enumerate(plain))
     raw = Graph(nodes, inputs, outputs, constants, known, opset=opset)
     stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
-    skeleton = _without_weights(model, [*stored, *(node for part in plain for node in part.shaped)])
+    shaped = (node for part in plain for node in part.shaped)
+    skeleton = _without_weights(model, [*stored, *(one for node in shaped for one in followed(node, constants))])
     return _Unshaped(raw, skeleton, _stood_in_for(plain))
 
 
