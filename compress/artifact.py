@@ -12,9 +12,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from compress.errors import CompressError, MachineError, ModelFileError
@@ -62,25 +63,90 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         MachineError: if the folder cannot be written or the disk is full; nothing is left behind.
     """
-    temporary: Path | None = None
+    with _writing(path):
+        temporary = _beside(path)
+        try:
+            yield temporary
+            _store(temporary)
+            _give_name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class Draft:
+    """A file that is written before it is known whether it is wanted; meanwhile the disk stores it.
+
+    Args:
+        path: the name that it may get; until then it has another one beside it.
+        parts: its bytes.
+
+    Raises:
+        MachineError: if the folder cannot be written or the disk is full; nothing is left behind.
+    """
+
+    def __init__(self, path: Path, parts: Iterable[bytes | memoryview]) -> None:
+        self._path = path
+        self._failure: OSError | None = None
+        with _writing(path):
+            self._temporary = _beside(path)
+            try:
+                with self._temporary.open("wb") as file:
+                    file.writelines(parts)
+            except BaseException:
+                self._temporary.unlink(missing_ok=True)
+                raise
+        self._storing = Thread(target=self._stored)
+        self._storing.start()
+
+    def keep(self) -> None:
+        """Gives the file its name. Raises as the constructor does."""
+        self._storing.join()
+        with _writing(self._path):
+            if self._failure is not None:
+                raise self._failure
+            _give_name(self._temporary, self._path)
+
+    def drop(self) -> None:
+        """Removes the file, unless it has been kept."""
+        self._storing.join()
+        self._temporary.unlink(missing_ok=True)
+
+    def _stored(self) -> None:
+        try:
+            _store(self._temporary)
+        except OSError as error:
+            self._failure = error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a file is written into an error that names it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; what a run leaves is as readable as the user's umask says.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        yield
     except OSError as error:
         raise _write_error(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Makes an empty file beside a path, and the folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    return Path(name)
+
+
+def _store(temporary: Path) -> None:
+    """Waits until the disk has a file."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    # mkstemp makes the file private; what a run leaves is as readable as the user's umask says.
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)
+    temporary.replace(path)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "InputSpec",
     "check_model",
     "clear_metadata",
+    "fits_one_file",
     "input_shapes",
     "parse_model",
     "random_inputs",
@@ -127,6 +128,11 @@ def require_sound(model: onnx.ModelProto, what: str, inside: Contents | None = N
     require_bounded(model, what, inside)
 
 
+def fits_one_file(size_bytes: int) -> bool:
+    """Tells whether a model of this size can be written without a file of its own for its weights."""
+    return size_bytes < _MESSAGE_LIMIT_BYTES
+
+
 def write_model(model: onnx.ModelProto | Parted, path: Path) -> None:
     """Writes a model atomically; equal models give equal bytes.
 
@@ -140,7 +146,7 @@ def write_model(model: onnx.ModelProto | Parted, path: Path) -> None:
         MachineError: if the folder cannot be written or the disk is full.
         ModelFileError: if the model is too large even without its weights.
     """
-    if file_bytes(model) < _MESSAGE_LIMIT_BYTES:
+    if fits_one_file(file_bytes(model)):
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             file.writelines(file_parts(model))
         return

@@ -15,6 +15,7 @@ from compress.onnx_io.parts import file_bytes
 from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
+from compress.rewrite.drafts import Drafts
 from compress.rewrite.fixpoint import PassError, fixpoint, opening
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
@@ -29,11 +30,13 @@ class Original:
     Args:
         model: the original; not changed.
         settings: of the rewrite.
+        drafts: where a result is written before it is known whether it is proven.
     """
 
-    def __init__(self, model: Parted, settings: RewriteSettings) -> None:
+    def __init__(self, model: Parted, settings: RewriteSettings, drafts: Drafts | None = None) -> None:
         self.model = model
         self.settings = settings
+        self.drafts = drafts or Drafts()
         self.stripped = Parted(strip_metadata(model.skeleton), model.weights)
 
     @cached_property
@@ -179,10 +182,12 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
     result = piece.model
+    size = file_bytes(result)
+    original.drafts.write(result, size)
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
     proof = judge.prove(result, once=not notes)
     cost = piece.work if notes else original.cost
-    attempt = Attempt(result, cost, file_bytes(result), notes, proof, None, piece.trace, frozenset(active), opened)
+    attempt = Attempt(result, cost, size, notes, proof, None, piece.trace, frozenset(active), opened)
     return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
 
 

@@ -49,14 +49,15 @@ def best_of_all(original: Original, chosen: Sequence[Pass], judge: Judge) -> Att
     for parts in [inner, single] if len(single) < len(inner) else [inner]:
         if not parts:
             continue
-        start = Original(replaced(original.plain, {one.place: one.graph for one in parts}), original.settings)
+        around = replaced(original.plain, {one.place: one.graph for one in parts})
+        start = Original(around, original.settings, original.drafts)
         if not judge.prove(start.model).holds:
             continue
         best = best_attempt(start, chosen, judge)
         if best.proof.holds and growth(original, best) is None:
             # Where nothing can be done around them, the inner graphs are still others.
-            around = [] if best.trace is None else best.notes
-            notes = [*(note for one in parts for note in one.notes), *around]
+            own = [] if best.trace is None else best.notes
+            notes = [*(note for one in parts for note in one.notes), *own]
             return replace(best, notes=notes, trace=best.trace or start.trace, opened=None)
     return best_attempt(original, chosen, judge)
 

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from compress.artifact import require_target
+from compress.artifact import folder_for, require_target
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
-from compress.onnx_io.file import read_model, require_sound, write_model
+from compress.onnx_io.file import read_model, require_sound
 from compress.onnx_io.runtime import prepare_runtime
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analysing
 from compress.rewrite.attempts import Original
 from compress.rewrite.blocked import Blocked, blocked_channels
+from compress.rewrite.drafts import Drafts
 from compress.rewrite.nested import best_of_all
 from compress.rewrite.passes import passes
 from compress.rewrite.proof import Judge, Proof
@@ -105,7 +106,17 @@ def rewrite(
         ModelFileError: if the file is not a model that ONNX Runtime loads.
         DataError: if the real inputs do not fit the model.
     """
-    settings = settings or RewriteSettings()
+    return _result(model, settings or RewriteSettings(), inputs, measure, Drafts())
+
+
+def _result(
+    model: ModelProto | Path | str,
+    settings: RewriteSettings,
+    inputs: Mapping[str, np.ndarray] | Path | str | None,
+    measure: Measure | None,
+    drafts: Drafts,
+) -> RewriteResult:
+    """Does what `rewrite` says; results are written to `drafts` before they are proven."""
     start = time.perf_counter()
     # Its process starts while the file is read; the proof finds it ready.
     prepare_runtime()
@@ -119,7 +130,7 @@ def rewrite(
         given = samples_for(parted.skeleton, Path(inputs) if isinstance(inputs, str) else inputs)
 
     def rewritten(settings: RewriteSettings) -> RewriteResult:
-        return _rewritten(parted, settings, given, file)
+        return _rewritten(parted, settings, given, file, drafts)
 
     if settings.round_to != "auto" or settings.target is not None or measure is None:
         return replace(rewritten(settings), seconds=time.perf_counter() - start)
@@ -131,10 +142,12 @@ def rewrite(
     return replace(tried[choice], rounding=rounding, seconds=time.perf_counter() - start)
 
 
-def _rewritten(model: Parted, settings: RewriteSettings, given: Samples | None, file: Path | None) -> RewriteResult:
+def _rewritten(
+    model: Parted, settings: RewriteSettings, given: Samples | None, file: Path | None, drafts: Drafts
+) -> RewriteResult:
     """Rewrites once; see `rewrite`. The seconds are left to the caller."""
     rounding = unmeasured(settings)
-    original = Original(model, settings)
+    original = Original(model, settings, drafts)
     wanted = (passes.get(name).configured(settings) for name in passes)
     chosen = sorted((one for one in wanted if one is not None), key=lambda p: p.order)
     # What the runtime refuses is not worth an analysis.
@@ -195,8 +208,9 @@ def rewrite_file(
         CompressError: as `rewrite` does.
     """
     require_target(target, source)
-    result = rewrite(source, settings, inputs=inputs, measure=measure)
-    write_model(result.parted, target)
+    with folder_for(target.parent), Drafts(target) as drafts:
+        result = _result(source, settings or RewriteSettings(), inputs, measure, drafts)
+        drafts.keep(result.parted)
     return result
 
 
