@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array
-from compress.channels.numbering import ONE, normalised, parts_of
+from compress.channels.numbering import ONE, first_largest, normalised, parts_of
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,47 @@ class _Products:
         return len(self.weight), math.prod(self.weight.shape[1:]) + 1
 
     def __getitem__(self, index: Any) -> Array:
-        return np.asarray(self.undivided(index) / self.divisors[index, None])
+        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
+        made = self._stored(rows, columns) if self.plain else self._undivided(rows)[:, columns]
+        return np.asarray(made / self.divisors[rows, None])
 
-    def undivided(self, index: Any) -> Array:
-        """Returns some rows that are not divided by anything yet; see `Numbers`."""
-        taken = self.weight[index]
-        made = np.empty((len(taken), self.shape[1]))
-        made[:, :-1], made[:, -1] = taken.reshape(len(taken), -1), self.bias[index]
-        terms = made[:, :-1].reshape(len(taken), self.scales.shape[1], -1)
+    @cached_property
+    def plain(self) -> bool:
+        """Whether each row is one of the weight as it stands, and the bias."""
+        stands = self.order is None and self.weight.dtype.kind == "f" and self.weight.size > 0
+        return stands and bool((self.scales == 1).all())
+
+    def largest(self) -> Array:
+        """Returns what each row is to be divided by; see `normalised`. Shape: (outputs,)."""
+        found = np.zeros(len(self.weight))
+        for part in parts_of(*self.shape):
+            if not self.plain:
+                found[part] = normalised(self._undivided(part), leading=-1)[1]
+                continue
+            stored = self.weight[part].reshape(len(found[part]), -1)
+            size, index = np.abs(stored), np.arange(len(stored))
+            place = first_largest(size, np.nextafter(self.limit, np.inf))
+            found[part] = np.where(size[index, place] > self.limit, stored[index, place], 0)
+        return found
+
+    def _stored(self, rows: Any, columns: slice) -> Array:
+        """Returns some numbers of some rows of the weight as it stands, and of the bias behind it."""
+        taken, width = self.weight[rows], len(range(self.shape[1])[columns])
+        taken = taken.reshape(len(taken), -1)[:, columns]
+        made = np.empty((len(taken), width))
+        terms = made[:, : taken.shape[1]]
+        terms[:] = taken
         terms[np.abs(terms) <= self.limit] = 0
+        if width > taken.shape[1]:
+            made[:, -1] = self.bias[rows]
+        return made
+
+    def _undivided(self, index: Any) -> Array:
+        """Returns some rows that are not divided by anything yet; see `Numbers`."""
+        made = self._stored(index, slice(None))
+        if self.plain:
+            return made
+        terms = made[:, :-1].reshape(len(made), self.scales.shape[1], -1)
         group = np.arange(len(self.weight))[index] // max(1, len(self.weight) // len(self.scales))
         if self.order is not None:
             terms[:] = np.take_along_axis(terms, self.order[group][:, :, None], axis=1)
@@ -91,14 +124,10 @@ def contracted(
         ids, scales = (np.take_along_axis(part, order, axis=1) for part in (ids, scales))
         first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
     rows = _Products(weight, bias.astype(np.float64), limit, scales, order, first, np.ones(outputs))
-    factors = np.zeros(outputs)
-    parts = list(parts_of(*rows.shape))
-    for part in parts:
-        shares, factors[part] = normalised(rows.undivided(part), leading=-1)
+    factors = rows.largest()
     constant = factors == 0
     rows.divisors[:] = np.where(constant, 1, factors)
     members = likeness.numbering.number(("columns", width), ids)
     keys = members.repeat(outputs // groups)[:, None]
-    # What fits into a cache is there already.
-    found = likeness.numbering.number(signature, keys, shares if len(parts) == 1 else rows, floor=1.0)
+    found = likeness.numbering.number(signature, keys, rows, floor=1.0)
     return Cells(np.where(constant, ONE, found), np.where(constant, bias, factors))

@@ -18,6 +18,7 @@ from compress.channels.graph import Array
 ONE = 0  # the id of the function that is 1 everywhere: what a constant is a multiple of
 _ROUNDS = 16  # rows whose projections meet by chance are told apart so often; what is left then is taken as different
 _CACHED = 2**18  # numbers that are looked at together
+_GLANCED = 16  # numbers of a row, by which most rows are told apart without the others
 _COMPARED = 2**12  # pairs of marks that are compared rather than sorted
 _ROUNDING = 1e-12  # of the projection, relative to the sum of its terms
 
@@ -92,7 +93,7 @@ class Numbers(Protocol):
         """How many rows there are, and how many numbers in each."""
 
     def __getitem__(self, index: Any) -> Array:
-        """Returns some of the rows as float64; `index` is a slice or an array of places."""
+        """Returns some as float64; `index` is a slice or an array of places, or such of rows and a slice of columns."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +111,33 @@ class _Projected:
     def __getitem__(self, index: Any) -> Array:
         return self.numbers[index]
 
+    def sums(self, few: bool) -> tuple[Array, Array]:
+        """Returns a weighted sum of each row, and how far those of equal rows may lie apart. Shapes: (n,).
+
+        Args:
+            few: whether only some of a row's numbers are summed: what differs there differs.
+        """
+        return self._sums_of_few if few else self._sums_of_all
+
     @cached_property
-    def sums(self) -> tuple[Array, Array]:
-        """A weighted sum of each row, and how far those of equal rows may lie apart. Shapes: (n,)."""
+    def _sums_of_all(self) -> tuple[Array, Array]:
+        return self._sums(slice(None), self.floor)
+
+    @cached_property
+    def _sums_of_few(self) -> tuple[Array, Array]:
+        few = slice(None, None, max(1, -(-self.shape[1] // _GLANCED)))
+        return self._sums(few, self.floor if np.ndim(self.floor) == 0 else np.asarray(self.floor)[few])
+
+    def _sums(self, columns: slice, floor: Array | float) -> tuple[Array, Array]:
         count, width = self.shape
+        direction = _direction(len(range(width)[columns]))
         projected, apart = np.zeros(count), np.zeros(count)
         for part in parts_of(count, width):
-            numbers, direction = self.numbers[part], _direction(width)
+            numbers = self.numbers[part, columns]
             size = np.abs(numbers)
             projected[part] = numbers @ direction
-            even = np.ndim(self.floor) == 0 and size.max() <= self.floor
-            near = self.floor * direction.sum() if even else np.maximum(size, self.floor) @ direction
+            even = np.ndim(floor) == 0 and size.max() <= floor
+            near = floor * direction.sum() if even else np.maximum(size, floor) @ direction
             apart[part] = self.tolerance * near + _ROUNDING * (size @ direction)
         return projected, apart
 
@@ -146,10 +163,9 @@ class _Rows:
     def at(self, index: Array) -> _Rows:
         return _Rows(self.keys[index], self.numbers, self.places[index], self.ids[index], self.marks[index])
 
-    @property
-    def sums(self) -> tuple[Array, Array]:
+    def sums(self, few: bool) -> tuple[Array, Array]:
         """See `_Projected.sums`."""
-        projected, apart = self.numbers.sums
+        projected, apart = self.numbers.sums(few)
         return projected[self.places], apart[self.places]
 
     @cached_property
@@ -185,10 +201,9 @@ class _Several:
                 found[mine] = run.numbers[run.places[index[mine] - start]]
         return found
 
-    @property
-    def sums(self) -> tuple[Array, Array]:
+    def sums(self, few: bool) -> tuple[Array, Array]:
         """See `_Projected.sums`."""
-        projected, apart = zip(*(run.sums for run in self.runs), strict=True)
+        projected, apart = zip(*(run.sums(few) for run in self.runs), strict=True)
         return np.concatenate(projected), np.concatenate(apart)
 
 
@@ -234,15 +249,22 @@ def normalised(rows: Array, leading: int | None = None) -> tuple[Array, Array]:
         magnitude = np.abs(rows[part, :leading])
         if not magnitude.size:
             continue
-        # Of entries that rounding could exchange the first is taken, so that multiples are divided by the same one.
-        largest = (magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - 1e-6)).argmax(axis=1)
-        index = np.arange(len(magnitude))
+        largest, index = first_largest(magnitude), np.arange(len(magnitude))
         found = np.where(magnitude[index, largest] > 0, rows[part][index, largest], 0)
         scales[part] = found
         nothing = found == 0
         np.divide(rows[part], np.where(nothing, 1, found)[:, None], out=shares[part])
         shares[part][nothing] = 0
     return shares, scales
+
+
+def first_largest(sizes: Array, least: float = 0.0) -> Array:
+    """Returns the place of the largest entry of each row; 0 where none reaches `least`. Shapes: (n, k) → (n,).
+
+    Of entries that rounding could exchange it is the first, so that multiples are divided by the same one.
+    """
+    largest = sizes.max(axis=1, keepdims=True).astype(np.float64)
+    return np.asarray((sizes >= np.maximum(largest * (1 - 1e-6), least)).argmax(axis=1))
 
 
 def parts_of(count: int, width: int) -> Iterator[slice]:
@@ -263,18 +285,28 @@ def _factors(count: int) -> Array:
     return np.random.default_rng(0).integers(1, 2**63, count, dtype=np.uint64) | np.uint64(1)
 
 
+def _runs(rows: _Rows) -> tuple[Array, Array]:
+    """Returns an order of rows, and which of these stand in one run: equal rows do, and few others. Shapes: (n,)."""
+    for few in (True, False):
+        projected, apart = rows.sums(few)
+        order = np.lexsort((projected, rows.marks))
+        marks, projected = rows.marks[order], projected[order]
+        gaps = (projected[1:] - projected[:-1] > apart[order][1:]) | (marks[1:] != marks[:-1])
+        run = np.concatenate([[0], np.cumsum(gaps)])
+        # In so short a run every row can be compared with every other one.
+        if gaps.all() or np.bincount(run).max() <= _ROUNDS:
+            break
+    return order, run
+
+
 def _leaders(rows: _Rows, tolerance: float, floor: Array | float) -> Array:
     """Returns for each row the one that stands for it: of the same keys, equal within the tolerance. Shape: (n,)."""
-    keys, numbers, marks = rows.keys, rows.numbers, rows.marks
+    keys, numbers = rows.keys, rows.numbers
     count, width = numbers.shape
-    projected, apart = rows.sums
-    order = np.lexsort((projected, marks))
-    sorted_marks, sorted_sums = marks[order], projected[order]
-    gaps = (sorted_sums[1:] - sorted_sums[:-1] > apart[order][1:]) | (sorted_marks[1:] != sorted_marks[:-1])
     leaders = np.arange(count)
-    if gaps.all():
+    order, run = _runs(rows)
+    if run[-1] == count - 1:
         return leaders
-    run = np.concatenate([[0], np.cumsum(gaps)])
     pending = np.flatnonzero((np.bincount(run) > 1)[run])
     for _ in range(_ROUNDS):
         if not pending.size:

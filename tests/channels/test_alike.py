@@ -96,3 +96,14 @@ def test_products_of_integers_are_not_divided_as_numbers_with_a_fraction():
     ]
     found = known(nodes, {"two": np.array(2)}, {"x": ("N", 3)}, {"y": ("N", 3)})
     assert found.cells["d"].ids != found.cells["i"].ids
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_rows_that_few_numbers_do_not_tell_apart_are_told_apart_by_the_others(count: int) -> None:
+    rows = np.zeros((2 * count, 100))
+    rows[:, 0] = 1
+    # The last number is none of those that are summed first.
+    rows[:, -1] = np.tile(np.arange(count), 2) / count
+    ids = Numbering(1e-6).number("rows", np.zeros((2 * count, 1)), rows)
+    assert len(set(ids[:count].tolist())) == count
+    assert (ids[:count] == ids[count:]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
     from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
+
+
+_Axes = tuple[int | None, int, int, int | None]
+
+
+@cache
+def _axes(rank_a: int, rank_b: int, turned_a: bool, turned_b: bool) -> _Axes:
+    """Returns what `MatrixProduct._axes` does, for operands of some ranks, transposed or not."""
+    row, inner_a = (rank_a - 2, rank_a - 1) if rank_a > 1 else (None, 0)
+    inner_b, column = (rank_b - 2, rank_b - 1) if rank_b > 1 else (0, None)
+    if row is not None and turned_a:
+        row, inner_a = inner_a, row
+    if column is not None and turned_b:
+        inner_b, column = column, inner_b
+    return row, inner_a, inner_b, column
 
 
 class MatrixProduct(Rule):
@@ -203,16 +219,16 @@ class MatrixProduct(Rule):
         constants = ~np.isnan(self._inputs(node, trace)) | self._uneven(node, trace)
         return muted(node.input(0), self._axes(node, trace)[1], node.input(1), constants, trace, kept)
 
-    def _axes(self, node: Node, trace: Trace) -> tuple[int | None, int, int, int | None]:
+    def _axes(self, node: Node, trace: Trace) -> _Axes:
         """Returns the axes of rows and contraction in A, of contraction and columns in B; None where 1-D."""
-        rank_a, rank_b = (len(trace.graph.shapes[name]) for name in node.inputs[:2])
-        row, inner_a = (rank_a - 2, rank_a - 1) if rank_a > 1 else (None, 0)
-        inner_b, column = (rank_b - 2, rank_b - 1) if rank_b > 1 else (0, None)
-        if row is not None and node.attributes.get("transA", 0):
-            row, inner_a = inner_a, row
-        if column is not None and node.attributes.get("transB", 0):
-            inner_b, column = column, inner_b
-        return row, inner_a, inner_b, column
+        shapes = trace.graph.shapes
+        attributes = node.attributes
+        return _axes(
+            len(shapes[node.inputs[0]]),
+            len(shapes[node.inputs[1]]),
+            bool(attributes and attributes.get("transA", 0)),
+            bool(attributes and attributes.get("transB", 0)),
+        )
 
     def _framed(self, cells: Array, index: int, node: Node, trace: Trace) -> Array:
         """Lays an array of the rank of A (index 0) or B (1) out as […, M, K, N], with size 1 where there is no axis."""
