@@ -125,6 +125,9 @@ def contracted(
         first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
     rows = _Products(weight, bias.astype(np.float64), limit, scales, order, first, np.ones(outputs))
     factors = rows.largest()
+    if not (np.isfinite(factors).all() and np.isfinite(bias).all()):
+        # Infinity is a multiple of itself, and yet what it makes of an input is not what a multiple would.
+        return Cells(np.array([likeness.numbering.fresh() for _ in range(outputs)]), np.ones(outputs))
     constant = factors == 0
     rows.divisors[:] = np.where(constant, 1, factors)
     members = likeness.numbering.number(("columns", width), ids)

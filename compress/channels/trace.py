@@ -82,7 +82,7 @@ class Trace:
     # Not for the constructor: a trace that differs in anything finds for itself.
     _found: dict[str, Any] = field(default_factory=dict, init=False)
     _complete: dict[str, tuple[Array, bool]] = field(default_factory=dict)
-    _limits: dict[int, tuple[Array, float]] = field(default_factory=dict)
+    _scales: dict[int, tuple[Array, float]] = field(default_factory=dict)
     settling: bool = False
     sharpening: bool = False
     _blurring: bool = False
@@ -106,6 +106,12 @@ class Trace:
         hidden = [name for name in (*node.inputs, *node.outputs) if name and name not in self.graph.shapes]
         if hidden:
             return f"the shape of {hidden[0]!r} is not known"
+        if found.multiplies:
+            # 0 · ∞ is no 0: channels of zeros are not dead where such numbers read them.
+            for name in node.inputs:
+                value = self.graph.constants.get(name)
+                if value is not None and value.dtype.kind == "f" and not np.isfinite(self._scale(value)):
+                    return f"constant {name!r} holds numbers that are not finite"
         beside = [name for name in node.outputs[1:] if name in self.read] if not found.several_outputs else []
         if beside or not any(node.outputs[:1]):
             return f"operator {node.key} has no rule for its output {(beside or node.outputs)[-1]!r}"
@@ -189,16 +195,22 @@ class Trace:
         """Returns the largest magnitude that counts as zero among the entries of a floating-point constant."""
         if self.epsilon == 0 or value.size == 0:
             return 0.0
-        looked_at, limit = self._limits.get(id(value), (None, 0.0))
+        scale = self._scale(value)
+        if not np.isfinite(scale):
+            # NaN and infinity give no scale.
+            finite = value[np.isfinite(value)]
+            scale = np.abs(finite).max(initial=0)
+        return float(self.epsilon * scale)
+
+    def _scale(self, value: Array) -> float:
+        """Returns the largest magnitude among the entries of a floating-point constant; not finite if one is not."""
+        if value.size == 0:
+            return 0.0
+        looked_at, scale = self._scales.get(id(value), (None, 0.0))
         if looked_at is not value:
-            scale = max(value.max(), -value.min())
-            if not np.isfinite(scale):
-                # NaN and infinity give no scale.
-                finite = value[np.isfinite(value)]
-                scale = np.abs(finite).max(initial=0)
-            limit = float(self.epsilon * scale)
-            self._limits[id(value)] = value, limit
-        return limit
+            scale = float(max(value.max(), -value.min()))
+            self._scales[id(value)] = value, scale
+        return scale
 
     def _beyond(self, value: Array) -> Array:
         """Tells which entries lie beyond ε × the largest magnitude; NaN does."""

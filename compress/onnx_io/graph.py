@@ -70,7 +70,12 @@ def sized_graph(model: ModelProto, sizes: Mapping[str, Shape], graph: Graph | No
 
 def _large_constants(graph: GraphProto) -> Iterator[tuple[str, Array]]:
     """Yields a stand-in for each large constant: of its shape and element type, and without its data."""
-    stored = ((node.output[0], node.attribute[0].t) for node in graph.node if node.op_type == "Constant")
+    stored = (
+        (name, attribute.t)
+        for node in graph.node
+        if node.op_type == "Constant"
+        for name, attribute in zip(node.output, node.attribute, strict=False)
+    )
     for name, tensor in (*((tensor.name, tensor) for tensor in graph.initializer), *stored):
         if math.prod(tensor.dims) > _SMALL:
             yield name, np.broadcast_to(np.zeros((), _DTYPES[tensor.data_type]), tuple(tensor.dims))

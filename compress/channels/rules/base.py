@@ -51,12 +51,14 @@ class Rule(ABC):
         settles: whether `need` says itself what outputs of known value follow from; see `Trace.ask`.
         averages: whether `blurs` may say ``"mean"``.
         prompted: whether `evaluate` has nothing to say unless something is known of an input.
+        multiplies: whether it sums products with constants, which then have to be finite.
     """
 
     several_outputs = False
     settles = False
     averages = False
     prompted = False
+    multiplies = False
 
     @abstractmethod
     def label(self, node: Node, trace: Trace) -> None:

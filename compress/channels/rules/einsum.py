@@ -49,6 +49,8 @@ class _Equation:
 class Einsum(Rule):
     """A letter ties the axes of all operands that bear it; where the result lacks it, it is summed over."""
 
+    multiplies = True
+
     def label(self, node: Node, trace: Trace) -> None:
         labels, shapes, equation = trace.labels, trace.graph.shapes, _parsed(node)
         if equation is None:

@@ -42,6 +42,7 @@ def _axes(rank_a: int, rank_b: int, turned_a: bool, turned_b: bool) -> _Axes:
 class MatrixProduct(Rule):
     """A[…, M, K] · B[…, K, N] (+ C) → Y[…, M, N]."""
 
+    multiplies = True
     prompted = True
     averages = True
 

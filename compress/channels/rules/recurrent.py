@@ -30,6 +30,7 @@ class Recurrent(Rule):
         peepholes: input index of P[D, 3·H], if there is one.
     """
 
+    multiplies = True
     several_outputs = True
 
     def __init__(

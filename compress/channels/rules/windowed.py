@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class WindowedSum(Rule):
     """X[N, C, …], a weight, B[O] → Y[N, O, …]: Y = B + Σ over channels and taps."""
 
+    multiplies = True
     prompted = True
     settles = True
 
