@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.artifact import atomic_path, require_file, write_bytes
+from compress.artifact import atomic_path, require_file, require_target, write_bytes
 from compress.errors import ModelFileError
 from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
@@ -59,13 +59,14 @@ _EXTERNAL_TENSOR_BYTES = 1024
 _ALIGNMENT_BYTES = 64
 
 
-def read_model(path: Path) -> onnx.ModelProto:
+def read_model(path: Path, target: Path | None = None) -> onnx.ModelProto:
     """Reads, completes and checks an ONNX file.
 
     External data is read too, from the file's own folder only.
 
     Args:
         path: the file.
+        target: where a model that is made from this one is going to be written, if it is known.
 
     Returns:
         The model, with every tensor inside it.
@@ -73,11 +74,14 @@ def read_model(path: Path) -> onnx.ModelProto:
     Raises:
         ModelFileError: if the file is missing, a folder, empty, cut short, of another kind, larger than an ONNX file
             can be, lacks its external data or points outside its folder, holds tensors that are not what they say or
-            nodes that unfold without end, or is refused by the ONNX checker.
+            nodes that unfold without end, or is refused by the ONNX checker; or if its data would be written over.
     """
     model = parse_model(_bytes(path), f"model {path}")
     inside = contents(model)
     require_external_data(inside.tensors, path)
+    for written in (target, _weights_beside(target)) if target is not None else ():
+        if written.is_file():
+            require_target(written, *_external_files(inside.tensors, path))
     require_sound(model, f"model {path}", inside)
     load_external_data(inside.tensors, path)
     check_model(model, f"model {path}")
@@ -151,7 +155,7 @@ def write_model(model: onnx.ModelProto | Parted, path: Path) -> None:
             file.writelines(file_parts(model))
         return
     model = model.model() if isinstance(model, Parted) else model
-    weights = path.with_name(path.name + ".data")
+    weights = _weights_beside(path)
     with atomic_path(weights) as temporary, temporary.open("wb") as file:
         outside: list[onnx.TensorProto] = []
         for tensor in model.graph.initializer:
@@ -186,8 +190,18 @@ def model_files(path: Path) -> list[Path]:
     model = parse_model(_bytes(path), f"model {path}")
     stored = tensors(model)
     require_external_data(stored, path)
+    return [path, *_external_files(stored, path)]
+
+
+def _external_files(stored: Iterable[onnx.TensorProto], path: Path) -> list[Path]:
+    """Returns the files that the tensors of a model keep their data in."""
     named = (path.parent / external_entry(tensor)["location"] for tensor in stored if is_external(tensor))
-    return [path, *dict.fromkeys(named)]
+    return list(dict.fromkeys(named))
+
+
+def _weights_beside(path: Path) -> Path:
+    """Returns where the weights of a model go that is too large for one file."""
+    return path.with_name(path.name + ".data")
 
 
 def total_bytes(path: Path) -> int:

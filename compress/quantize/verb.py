@@ -71,7 +71,7 @@ def quantize(
     start = time.monotonic()
     require_target(target, source)
     chosen = build(formats, settings.format, settings.options)
-    model = read_model(source)
+    model = read_model(source, target)
     try:
         converted = chosen.convert(model, limited(calibration, settings.samples))
     except ModelFileError as error:

@@ -15,10 +15,13 @@ class Drafts:
 
     Args:
         target: the file; nothing is written if there is none.
+
+    Attributes:
+        target: the same.
     """
 
     def __init__(self, target: Path | None = None) -> None:
-        self._target = target
+        self.target = target
         self._model: Parted | None = None
         self._draft: Draft | None = None
 
@@ -31,15 +34,15 @@ class Drafts:
     def write(self, model: Parted, size_bytes: int) -> None:
         """Writes a result that may be kept, in place of the one before; one that needs two files is written later."""
         self._drop()
-        if self._target is not None and fits_one_file(size_bytes):
-            self._model, self._draft = model, Draft(self._target, file_parts(model))
+        if self.target is not None and fits_one_file(size_bytes):
+            self._model, self._draft = model, Draft(self.target, file_parts(model))
 
     def keep(self, model: Parted) -> None:
         """Writes the result that is wanted, unless that has been done."""
         if self._draft is not None and model is self._model:
             self._draft.keep()
-        elif self._target is not None:
-            write_model(model, self._target)
+        elif self.target is not None:
+            write_model(model, self.target)
 
     def _drop(self) -> None:
         if self._draft is not None:

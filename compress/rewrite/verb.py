@@ -124,7 +124,7 @@ def _result(
     if isinstance(model, ModelProto):
         require_sound(model, "the model")
     # What was read is let go: its weights are held once.
-    parted = take_apart(model if isinstance(model, ModelProto) else read_model(Path(model)))
+    parted = take_apart(model if isinstance(model, ModelProto) else read_model(Path(model), drafts.target))
     given = None
     if inputs is not None:
         given = samples_for(parted.skeleton, Path(inputs) if isinstance(inputs, str) else inputs)
@@ -203,7 +203,7 @@ def rewrite_file(
         measure: see there.
 
     Raises:
-        ModelFileError: if both are the same file.
+        ModelFileError: if both are the same file, or the target is where the other keeps its weights.
         MachineError: if the target cannot be written.
         CompressError: as `rewrite` does.
     """

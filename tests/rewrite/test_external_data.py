@@ -12,6 +12,8 @@ from compress.onnx_io import file as onnx_file
 from compress.onnx_io import runtime as runtime_module
 from compress.onnx_io.file import read_model, total_bytes
 from compress.onnx_io.session import session
+from compress.quantize import quantize
+from compress.recipe import QuantizeSettings
 from compress.rewrite import proof as proof_module
 from compress.rewrite import rewrite, rewrite_file
 
@@ -73,6 +75,20 @@ def test_a_small_model_leaves_its_external_data_behind(tmp_path, location):
     check_result(source, target, rewrite_file(source, target))
     assert [file.name for file in target.parent.iterdir()] == ["m.onnx"]
     assert total_bytes(target) < total_bytes(source)
+
+
+@pytest.mark.parametrize("written", [rewrite_file, lambda *files: quantize(*files, QuantizeSettings(), [])])
+@pytest.mark.parametrize(("target", "lost"), [("w.bin", "w.bin"), ("alias", "w.bin"), ("new", "new.data")])
+def test_the_data_that_a_model_reads_is_never_written_over(tmp_path, written, target, lost):
+    weights(tmp_path)
+    if lost != "w.bin":
+        (tmp_path / "w.bin").rename(tmp_path / lost)
+    source = chain(tmp_path / "m.onnx", lost)
+    (tmp_path / "alias").symlink_to("w.bin")
+    before = (tmp_path / lost).read_bytes()
+    with pytest.raises(ModelFileError, match="it is the file that is read, and would be lost; next: write to another"):
+        written(source, tmp_path / target)
+    assert (tmp_path / lost).read_bytes() == before
 
 
 @pytest.mark.usefixtures("large")
