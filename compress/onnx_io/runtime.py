@@ -62,6 +62,7 @@ class Runtime:
         self.owner = os.getpid()
         self.generation = 0
         self._opened = 0
+        self._owed = 0  # answers that nobody has waited for yet
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -85,7 +86,8 @@ class Runtime:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process runs; what it has been asked without waiting is waited for."""
+        self._settle()
         return self._process.poll() is None
 
     def open(self, model: bytes | Path, *, optimized: bool = True) -> RemoteSession:
@@ -141,23 +143,9 @@ class Runtime:
             self._process = self._start()
         process = self._process
         limit_s = (limit_s or self.time_limit_s) + _SECONDS_PER_GIB * (model_bytes // _GIB)
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(limit_s, stop)
-        timer.start()
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            worker.send(process.stdin, {**header, "arrays": worker.described(arrays)}, arrays)
-            answer = worker.receive(process.stdout)
-        except (BrokenPipeError, EOFError, ConnectionError):
-            answer = None
-        finally:
-            timer.cancel()
+        with self._killed_after(limit_s) as late:
+            self._send(header, arrays)
+            answer = self._receive()
         if answer is None:
             process.kill() if late.is_set() else process.wait()
             self.close()
@@ -167,6 +155,52 @@ class Runtime:
         if "error" in answer[0]:
             raise RunError(*explain_refusal(answer[0]["error"], answer[0]["runtime"]))
         return answer
+
+    def forget(self, session_id: int) -> None:
+        """Closes a model, which takes the longer the larger it is; it is the next request that waits for it."""
+        self._send({"do": "close", "id": session_id}, [])
+        self._owed += 1
+
+    def _settle(self) -> None:
+        """Takes the answers that nobody has waited for; a process that does not give them is ended."""
+        owed, self._owed = self._owed, 0
+        if not owed:
+            return
+        with self._killed_after(self.time_limit_s):
+            answered = all(self._receive() is not None for _ in range(owed))
+        if not answered:
+            self._process.kill()
+            self._process.wait()
+
+    @contextmanager
+    def _killed_after(self, limit_s: float) -> Iterator[threading.Event]:
+        """Kills the process if the block takes longer, and sets the event that it is given."""
+        process, late = self._process, threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(limit_s, stop)
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
+
+    def _send(self, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
+        """Sends a request; a process that has died takes none, and gives no answer."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ConnectionError):
+            worker.send(self._process.stdin, {**header, "arrays": worker.described(arrays)}, arrays)
+
+    def _receive(self) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+        """Returns an answer; None if the process has died."""
+        assert self._process.stdout is not None
+        try:
+            return worker.receive(self._process.stdout)
+        except (EOFError, ConnectionError):
+            return None
 
     def fresh_id(self) -> int:
         """Returns a number that no session has yet."""
@@ -226,8 +260,7 @@ class RemoteSession:
         """Lets the model go."""
         if self._runtime.alive and self._generation == self._runtime.generation:
             # A process that has died has let it go already.
-            with suppress(RunError):
-                self._runtime.request({"do": "close", "id": self._id}, [], 0)
+            self._runtime.forget(self._id)
 
     def _open(self) -> None:
         self._id = self._runtime.fresh_id()

@@ -349,6 +349,23 @@ def test_a_death_while_running_is_told_with_its_signal():
         runtime.close()
 
 
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_model_that_ends_the_runtime_when_it_is_closed_costs_the_next_one_nothing(ending):
+    data, feeds = sound().SerializeToString(), {"x": np.ones((1, 3, 8, 8), np.float32)}
+    runtime = Runtime()
+    try:
+        first, second = runtime.open(data), runtime.open(data)
+        expected = second.run(feeds)
+        os.kill(runtime._process.pid, ending)
+        runtime.time_limit_s = 1
+        first.close()
+        np.testing.assert_array_equal(second.run(feeds), expected)
+        assert runtime.generation == 2
+        assert runtime.open(data).run(feeds)
+    finally:
+        runtime.close()
+
+
 def test_the_runtime_returns_what_a_session_here_does():
     from compress.onnx_io.session import random_inputs, session
 
