@@ -102,7 +102,9 @@ class Labels:
     def distinct(self, factor: Array) -> bool:
         """Tells whether no atom occurs twice in a factor of a tensor."""
         if id(factor) not in self._distinct:
-            self._distinct[id(factor)] = np.unique(factor).size == factor.size
+            atoms = factor.reshape(-1)
+            # Most are new ones, in their order.
+            self._distinct[id(factor)] = bool((atoms[1:] > atoms[:-1]).all()) or np.unique(atoms).size == atoms.size
         return self._distinct[id(factor)]
 
     def hand_back(self) -> None:
@@ -282,16 +284,17 @@ class Labels:
         b = np.concatenate([edge[1] for edge in edges])
         # Hooking and pointer jumping, vectorised: each round links every root to the smallest root beside it.
         while True:
-            roots_a, roots_b = parent[a], parent[b]
-            if (roots_a == roots_b).all():
-                return parent
-            low, high = np.minimum(roots_a, roots_b), np.maximum(roots_a, roots_b)
-            np.minimum.at(parent, high, low)
             while True:
                 jumped = parent[parent]
                 if (jumped == parent).all():
                     break
                 parent = jumped
+            roots_a, roots_b = parent[a], parent[b]
+            apart = roots_a != roots_b
+            if not apart.any():
+                return parent
+            a, b = roots_a[apart], roots_b[apart]
+            np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
 
 
 def coverage(factor: Array) -> tuple[int, ...]:
