@@ -28,6 +28,10 @@ def rewrite(
     By default all that can go goes. Some counts of channels run faster than a few fewer: --round-to keeps dead
     channels for that.
     """
+    from compress.onnx_io.runtime import prepare_runtime
+
+    # The process that the proof needs starts while the rest is imported here.
+    prepare_runtime()
     from compress.console import print_json, print_line, print_table, working
     from compress.rewrite import rewrite_file
 
