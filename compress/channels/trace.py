@@ -54,6 +54,7 @@ class Trace:
             of their channel is used, so that a bias can stand for what differs from place to place.
         tainted: tensors whose known values follow from ones that differ from place to place, which no bias can hold:
             they come out right only where somebody asks for them.
+        endless: tensors computed from constants alone, of which some hold numbers that are not finite.
         settling: whether what must come out right is being found, rather than what depends on the input.
         sharpening: whether what is read place by place is being found.
         shown: by the first output of a weighted sum, which of its outputs shows which constant input.
@@ -76,6 +77,7 @@ class Trace:
     made: dict[str, Array] = field(default_factory=dict)
     sharp: dict[str, Array] = field(default_factory=dict)
     tainted: set[str] = field(default_factory=set)
+    endless: set[str] = field(default_factory=set)
     shown: dict[str, Array] = field(default_factory=dict)
     windows: dict[str, Windows] = field(default_factory=dict)
     _reader: Node | None = None
@@ -108,14 +110,19 @@ class Trace:
             return f"the shape of {hidden[0]!r} is not known"
         if found.multiplies:
             # 0 · ∞ is no 0: channels of zeros are not dead where such numbers read them.
-            for name in node.inputs:
-                value = self.graph.constants.get(name)
-                if value is not None and value.dtype.kind == "f" and not np.isfinite(self._scale(value)):
-                    return f"constant {name!r} holds numbers that are not finite"
+            endless = [name for name in node.inputs if self._endless(name)]
+            if endless:
+                return f"constant {endless[0]!r} holds numbers that are not finite"
         beside = [name for name in node.outputs[1:] if name in self.read] if not found.several_outputs else []
         if beside or not any(node.outputs[:1]):
             return f"operator {node.key} has no rule for its output {(beside or node.outputs)[-1]!r}"
         return None
+
+    def _endless(self, name: str) -> bool:
+        """Tells whether a tensor is a constant, or computed from such alone, with numbers that are not finite."""
+        value = self.graph.constants.get(name)
+        stored = value is not None and value.dtype.kind == "f" and not np.isfinite(self._scale(value))
+        return stored or name in self.endless
 
     @cached_property
     def read(self) -> frozenset[str]:
@@ -426,7 +433,12 @@ def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:
 
 def _evaluate(result: Trace) -> None:
     values, examples = result.values.keys(), result.examples.keys()
+    settled = {"", *result.graph.constants}
     for node in result.graph.nodes:
+        if node.inputs and settled.issuperset(node.inputs):
+            settled.update(node.outputs)
+            if any(result._endless(name) for name in node.inputs):
+                result.endless.update(node.outputs)
         found = rules.find(node.key)
         known = not (values.isdisjoint(node.inputs) and examples.isdisjoint(node.inputs))
         if found is None or (found.prompted and not known):

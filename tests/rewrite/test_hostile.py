@@ -422,22 +422,32 @@ def test_mutations_end_well(tmp_path, part, monkeypatch):
 
 @pytest.mark.parametrize("strange", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("operator", ["MatMul", "Conv", "Gemm"])
-def test_zeros_that_infinity_reads_are_not_dead(operator, strange):
+@pytest.mark.parametrize("behind", ["", "Identity", "Neg", "Reshape"])
+def test_zeros_that_infinity_reads_are_not_dead(operator, strange, behind):
     """0 · ∞ is no number: without the channels of zeros the outputs would be."""
     taps = (1, 1) if operator == "Conv" else ()
     first, second = np.ones((4, 4, *taps), np.float32), np.full((4, 4, *taps), strange, np.float32)
     (first if operator == "Conv" else first.T)[:2] = 0
-    nodes = [helper.make_node(operator, ["x", "a"], ["h"]), helper.make_node(operator, ["h", "b"], ["y"])]
+    stored = [numpy_helper.from_array(first, "a"), numpy_helper.from_array(second, "b")]
+    nodes = [
+        helper.make_node(operator, ["x", "a"], ["h"]),
+        helper.make_node(operator, ["h", "c" if behind else "b"], ["y"]),
+    ]
+    if behind:
+        shape = [numpy_helper.from_array(np.array(second.shape), "s")] if behind == "Reshape" else []
+        nodes.insert(0, helper.make_node(behind, ["b", *(one.name for one in shape)], ["c"]))
+        stored += shape
     sizes = [1, 4, 1, 1] if operator == "Conv" else [1, 4]
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes)],
-        [numpy_helper.from_array(first, "a"), numpy_helper.from_array(second, "b")],
+        stored,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    assert rewrite(model).channels_removed == 0
+    result = rewrite(model)
+    assert (result.channels_removed, result.notes) == (0, [])
     second[:] = 1
     graph.initializer[1].CopyFrom(numpy_helper.from_array(second, "b"))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
