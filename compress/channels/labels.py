@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import permutations
 
 import numpy as np
 
@@ -89,27 +90,24 @@ class Labels:
     def of(self, name: str) -> Factors:
         """Returns a tensor's factors; a constant seen for the first time gets one for each of its axes."""
         self.asked.add(name)
-        if name not in self.factors:
-            shape = self.graph.shapes.get(name, ())
-            known = name in self.graph.constants
-            self.factors[name] = tuple(
-                self.fresh(size).reshape(_only(axis, size, len(shape)))
-                for axis, size in enumerate(shape)
-                if known and size > 1
-            )
-        return self.factors[name]
+        found = self.factors.get(name)
+        if found is None:
+            shape = self.graph.shapes.get(name, ()) if name in self.graph.constants else ()
+            found = tuple([on_axis(self.fresh(shape[axis]), axis, len(shape)) for axis in _longer(shape)])
+            self.factors[name] = found
+        return found
 
     def distinct(self, factor: Array) -> bool:
         """Tells whether no atom occurs twice in a factor of a tensor."""
-        if id(factor) not in self._distinct:
+        found = self._distinct.get(id(factor))
+        if found is None:
             atoms = factor.reshape(-1)
-            # Most are new ones, in their order.
-            self._distinct[id(factor)] = bool((atoms[1:] > atoms[:-1]).all()) or np.unique(atoms).size == atoms.size
-        return self._distinct[id(factor)]
+            found = self._distinct[id(factor)] = _ascend(atoms) or np.unique(atoms).size == atoms.size
+        return found
 
     def hand_back(self) -> None:
         """Says of stored weights what operators have said of tensors computed from them: transposed, sliced, cast."""
-        computed = {name for name, _ in self.roles if name not in self.graph.constants}
+        computed = dict.fromkeys(name for name, _ in self.roles if name not in self.graph.constants)
         if not computed:
             return
         # Every axis of a constant has atoms of its own.
@@ -119,7 +117,7 @@ class Labels:
             owner[factor.reshape(-1)] = index
         owner[STAYS] = -1
         for name in computed:
-            stored = set()
+            stored: dict[str, None] = {}
             for factor in self.of(name):
                 for index in np.unique(owner[factor.reshape(-1)]):
                     source, own, _ = axes[index]
@@ -127,7 +125,7 @@ class Labels:
                     if index >= 0 and role is not None:
                         self.roles.setdefault((source, own), role)
                     if index >= 0:
-                        stored.add(source)
+                        stored[source] = None
             for source in stored if name in self.reuse else ():
                 share = np.prod(self.graph.shapes[name]) / np.prod(self.graph.shapes[source])
                 self.reuse[source] = self.reuse.get(source, 0) + round(self.reuse[name] * min(1.0, share))
@@ -151,24 +149,26 @@ class Labels:
             self.roles[(name, axis)] = role
         found: Array | None = None
         for factor in self.of(name):
-            covered = coverage(factor)
-            if covered == (axis,) and found is None:
-                found = factor.reshape(-1)
-            elif covered == (axis,):
-                self.unify(found, factor.reshape(-1), node)
-            elif axis in covered:
+            axes = coverage(factor)
+            if axis not in axes:
+                continue
+            if len(axes) == 1:
+                own = factor.reshape(-1)
+                self.unify(found, own, node)
+            else:
                 reason = "its channels are spread over several axes here"
-                whole = self.sliced(factor, axis, node, reason)
-                self.hold(factor, tuple(a for a in covered if a != axis), node, reason)
-                if self.spread and found is not None:
-                    self.unify(found, whole, node)
-                found = whole if self.spread and found is None else found
+                own = self.sliced(factor, axis, node, reason)
+                self.hold(factor, tuple(a for a in axes if a != axis), node, reason)
+                if not self.spread:
+                    continue
+                self.unify(found, own, node)
+            found = own if found is None else found
         return np.zeros(shape[axis], dtype=np.int64) if found is None else found
 
     def pin_axes(self, name: str, axes: tuple[int, ...], node: Node, reason: str) -> None:
         """Pins every factor of a tensor that covers one of `axes`."""
         for factor in self.of(name):
-            if set(coverage(factor)) & set(axes):
+            if not covered(factor).isdisjoint(axes):
                 self.pin(factor, node, reason)
 
     def sliced(self, cells: Array, axis: int, node: Node, reason: str) -> Array:
@@ -213,9 +213,10 @@ class Labels:
 
     def pin(self, atoms: Array, node: Node, reason: str) -> None:
         """Makes atoms stay."""
-        found = atoms[atoms != STAYS]
-        # Most are new ones, in their order.
-        self.pins.append(Pin(found if (found[1:] > found[:-1]).all() else np.unique(found), node.name, reason))
+        found = atoms.reshape(-1)
+        if not every(found):
+            found = found[found != STAYS]
+        self.pins.append(Pin(found if _ascend(found) else np.unique(found), node.name, reason))
 
     def unify(self, first: Array | None, second: Array | None, node: Node) -> None:
         """Makes atoms of two arrays of one (broadcast) shape go together; one beside atom 0 stays."""
@@ -224,15 +225,16 @@ class Labels:
         if first.shape != second.shape:
             first, second = np.broadcast_arrays(first, second)
         a, b = first.reshape(-1), second.reshape(-1)
-        both = a != b
-        if not (a.all() and b.all()):
+        if not (every(a) and every(b)):
             for mine, other in ((a, b), (b, a)):
                 beside = mine[(other == STAYS) & (mine != STAYS)]
                 if beside.size:
                     self.pin(beside, node, "combined with values whose channels cannot go")
-            both &= (a != STAYS) & (b != STAYS)
-        if both.any():
-            self._edges.append((a[both], b[both]))
+            both = (a != STAYS) & (b != STAYS)
+            a, b = a[both], b[both]
+        apart = a != b
+        if some(apart):
+            self._edges.append((a, b) if every(apart) else (a[apart], b[apart]))
 
     def unify_elementwise(self, names: list[str], rank: int, node: Node) -> Factors:
         """Ties the operands of a broadcasting operator; returns the factors of its result of `rank` axes."""
@@ -240,23 +242,23 @@ class Labels:
 
     def unify_operands(self, operands: list[tuple[Factors, Shape]], rank: int, node: Node) -> Factors:
         """Ties tensors, given as (factors, shape), that are combined position by position after broadcasting."""
-        shapes = [_padded_shape(shape, rank) for _, shape in operands]
-        padded = [[factor.reshape(_padded_shape(factor.shape, rank)) for factor in factors] for factors, _ in operands]
-        for i, mine in enumerate(padded):
-            for j, theirs in enumerate(padded):
-                for factor in mine if i != j else ():
-                    shared = {axis for axis in coverage(factor) if shapes[j][axis] > 1}
-                    covering = [other for other in theirs if shared & set(coverage(other))]
-                    bare = shared - {axis for other in covering for axis in coverage(other)}
+        shapes = [_padded(shape, rank) for _, shape in operands]
+        padded = [[factor.reshape(_padded(factor.shape, rank)) for factor in factors] for factors, _ in operands]
+        for (i, mine), (j, theirs) in permutations(enumerate(padded), 2):
+            for factor in mine:
+                shared = {axis for axis in coverage(factor) if shapes[j][axis] > 1}
+                covering = [other for other in theirs if not covered(other).isdisjoint(shared)]
+                bare = shared.difference(*map(covered, covering))
+                if bare:
                     self.hold(factor, tuple(bare), node, "combined with a tensor whose channels cannot go")
-                    for other in covering if i < j else ():
-                        self._tie(factor, other, node)
-        return _largest([(index, factor) for index, factors in enumerate(padded) for factor in factors])
+                for other in covering if i < j else ():
+                    self._tie(factor, other, node)
+        return _largest(padded)
 
     def _tie(self, first: Array, second: Array, node: Node) -> None:
         """Ties two factors that are combined: cell by cell, or slice by slice where one covers a single axis."""
-        wide, narrow = sorted((first, second), key=lambda factor: -len(coverage(factor)))
-        if len(coverage(narrow)) == 1 and len(coverage(wide)) > 1:
+        wide, narrow = (second, first) if len(coverage(first)) < len(coverage(second)) else (first, second)
+        if len(coverage(narrow)) == 1 < len(coverage(wide)):
             self.tie_slices(wide, coverage(narrow)[0], narrow.reshape(-1), node)
         else:
             self.unify(first, second, node)
@@ -302,6 +304,16 @@ def coverage(factor: Array) -> tuple[int, ...]:
     return _longer(factor.shape)
 
 
+def covered(factor: Array) -> frozenset[int]:
+    """Returns the axes that a factor covers, as a set."""
+    return _set_of_longer(factor.shape)
+
+
+@lru_cache(maxsize=1024)
+def _set_of_longer(shape: Shape) -> frozenset[int]:
+    return frozenset(_longer(shape))
+
+
 @lru_cache(maxsize=1024)
 def _longer(shape: Shape) -> tuple[int, ...]:
     """Returns the axes of more than one position."""
@@ -315,24 +327,40 @@ def on_axis(atoms: Array, axis: int, rank: int) -> Array:
 
 def as_factors(*factors: Array) -> Factors:
     """Returns those of `factors` that cover an axis and hold an atom that can go."""
-    return tuple(factor for factor in factors if factor.size > 1 and (factor != STAYS).any())
+    return tuple([factor for factor in factors if factor.size > 1 and some(factor)])
 
 
+def some(cells: Array) -> bool:
+    """Tells whether any entry is not zero; on the few entries that most arrays have, much faster than `any`."""
+    return bool(np.count_nonzero(cells))
+
+
+def every(cells: Array) -> bool:
+    """Tells whether no entry is zero."""
+    return bool(np.count_nonzero(cells) == cells.size)
+
+
+@lru_cache(maxsize=1024)
 def _only(axis: int, size: int, rank: int) -> Shape:
     shape = [1] * rank
     shape[axis % rank] = size
     return tuple(shape)
 
 
-def _padded_shape(shape: Shape, rank: int) -> Shape:
-    return (1,) * (rank - len(shape)) + tuple(shape)
+def _padded(shape: Shape, rank: int) -> Shape:
+    return (1,) * (rank - len(shape)) + shape
 
 
-def _largest(factors: list[tuple[int, Array]]) -> Factors:
+def _ascend(atoms: Array) -> bool:
+    """Tells whether atoms stand in their order, none of them twice: most are new ones."""
+    return every(atoms[1:] > atoms[:-1])
+
+
+def _largest(operands: list[list[Array]]) -> Factors:
     """Drops factors that cover no more axes than one of another operand: they have been unified with it."""
+    found = [(index, factor) for index, factors in enumerate(operands) for factor in factors if covered(factor)]
     kept: list[tuple[int, Array]] = []
-    for index, factor in sorted(factors, key=lambda pair: -len(coverage(pair[1]))):
-        axes = set(coverage(factor))
-        if axes and not any(index != other and axes <= set(coverage(larger)) for other, larger in kept):
+    for index, factor in sorted(found, key=lambda pair: -len(coverage(pair[1]))):
+        if not any(index != other and covered(factor) <= covered(larger) for other, larger in kept):
             kept.append((index, factor))
-    return tuple(factor for _, factor in kept)
+    return tuple([factor for _, factor in kept])
