@@ -46,14 +46,15 @@ class _Product(MatrixProduct):
     """Matrix product of a view: its inputs are those of Gemm, then the zero points of both operands."""
 
     def _inputs(self, node: Node, trace: Trace) -> Array:
-        return _distance(node, trace, self._axes(node, trace)[1])
+        return _distance(node, trace, self._sides(node, trace).a.inner)
 
     def _pairs(self, node: Node, trace: Trace) -> Array:
         return np.asarray(self._dense(node, trace) != 0)
 
     def _dense(self, node: Node, trace: Trace) -> Array:
-        weight = _weight(node, trace, self._axes(node, trace)[3] or 0)
-        return (weight if self._axes(node, trace)[2] == 1 else weight.T)[None]
+        side = self._sides(node, trace).b
+        weight = _weight(node, trace, side.outer or 0)
+        return (weight if side.inner == 1 else weight.T)[None]
 
     def sums(self, node: Node, trace: Trace) -> Array:
         """Returns what each output adds up to without its bias, NaN where that varies. Shape: (N,), float64."""
@@ -144,7 +145,7 @@ class IntegerProduct(Rule):
         axis = 1 if isinstance(self.product, Convolution) else len(output_shape(node, trace)) - 1
         wanted = only_axis(trace.demand(node.outputs[0]), axis, output_shape(node, trace)[axis])
         used = read_by(self.product._pairs(view, trace), wanted)
-        contracted = 1 if isinstance(self.product, Convolution) else self.product._axes(view, trace)[1]
+        contracted = 1 if isinstance(self.product, Convolution) else self.product._sides(view, trace).a.inner
         needed = used & trace.stays(self.product._inputs(view, trace), foldable=False)
         trace.keep(x, on_axis(needed, contracted, len(trace.graph.shapes[x])))
 

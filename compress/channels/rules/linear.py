@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from compress.channels.alike_cells import Cells
 from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, project, read_by, reading, response, same, store
 from compress.channels.graph import Array, Node
-from compress.channels.labels import as_factors, coverage, on_axis
+from compress.channels.labels import as_factors, coverage, on_axis, some
+from compress.channels.matrices import Matrices, Operand, matrices
 from compress.channels.numbering import ONE
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule, holds_channels, muted, output_shape, tells_no_places
@@ -22,21 +23,6 @@ if TYPE_CHECKING:
     from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
-
-
-_Axes = tuple[int | None, int, int, int | None]
-
-
-@cache
-def _axes(rank_a: int, rank_b: int, turned_a: bool, turned_b: bool) -> _Axes:
-    """Returns what `MatrixProduct._axes` does, for operands of some ranks, transposed or not."""
-    row, inner_a = (rank_a - 2, rank_a - 1) if rank_a > 1 else (None, 0)
-    inner_b, column = (rank_b - 2, rank_b - 1) if rank_b > 1 else (0, None)
-    if row is not None and turned_a:
-        row, inner_a = inner_a, row
-    if column is not None and turned_b:
-        inner_b, column = column, inner_b
-    return row, inner_a, inner_b, column
 
 
 class MatrixProduct(Rule):
@@ -49,32 +35,30 @@ class MatrixProduct(Rule):
     def label(self, node: Node, trace: Trace) -> None:
         labels, shapes = trace.labels, trace.graph.shapes
         a, b, c, y = node.input(0), node.input(1), node.input(2), node.outputs[0]
-        _, _, inner_b, column = self._axes(node, trace)
-        rank = len(shapes[y])
+        sides = self._sides(node, trace)
         constant = trace.constant(b) is not None
         if constant:
-            labels.roles |= {(b, inner_b): "in"} | ({} if column is None else {(b, column): "out"})
-        # Side by side as […, M, K, N], A and B are combined position by position; then K is summed over.
-        operands = []
-        for index, name in enumerate((a, b)):
-            moved = tuple(self._framed(factor, index, node, trace) for factor in labels.of(name))
-            operands.append((moved, self._framed(np.broadcast_to(0, shapes[name]), index, node, trace).shape))
+            labels.roles[(b, sides.b.inner)] = "in"
+            if sides.b.outer is not None:
+                labels.roles[(b, sides.b.outer)] = "out"
+        operands = [
+            (tuple([side.framed(factor) for factor in labels.of(name)]), side.framed_shape(shapes[name]))
+            for side, name in ((sides.a, a), (sides.b, b))
+        ]
         joint = len(operands[0][1])
         reason = "its channels are spread over several axes here"
         factors: list[Array] = []
         for factor in labels.unify_operands(operands, joint, node):
             read = joint - 2 in coverage(factor)
             factors += labels.reduced(factor, (joint - 2,), node, reason) if read else (factor,)
-        labels.factors[y] = as_factors(*(self._as_result(f.squeeze(-2), node, trace) for f in factors))
+        labels.factors[y] = as_factors(*[sides.as_result(factor.squeeze(-2)) for factor in factors])
         if c:
             if c in trace.graph.constants:
                 labels.roles[(c, len(shapes[c]) - 1)] = "shift"
-            operands = [(labels.of(y), shapes[y]), (labels.of(c), shapes[c])]
-            labels.factors[y] = labels.unify_operands(operands, rank, node)
+            labels.factors[y] = labels.unify_elementwise([y, c], len(shapes[y]), node)
         if constant:
-            positions = int(np.prod(shapes[y][1:-1])) if rank > 1 else 1
             # A weight with batch axes of its own uses each entry for one of them.
-            positions = max(1, positions // int(np.prod(shapes[b][:-2])))
+            positions = max(1, math.prod(shapes[y][1:-1]) // math.prod(shapes[b][:-2]))
             labels.reuse[b] = labels.reuse.get(b, 0) + positions
 
     def evaluate(self, node: Node, trace: Trace) -> None:
@@ -89,6 +73,8 @@ class MatrixProduct(Rule):
         inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
         unknown = np.isnan(inputs)
         varies = reading(self._pairs(node, trace), unknown & ~uneven)
+        if varies.all():
+            return
         values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0
         values = on_axis(values + self._factor(node, "beta") * c.reshape(-1), -1, len(trace.graph.shapes[y]))
         if uneven.any():
@@ -97,61 +83,63 @@ class MatrixProduct(Rule):
         store(y, values.astype(weight.dtype) if weight.dtype.kind == "f" else values, trace)
 
     def need(self, node: Node, trace: Trace) -> None:
-        a, b, c, y = node.input(0), node.input(1), node.input(2), node.outputs[0]
-        shapes = trace.graph.shapes
-        cells = trace.demand(y)
+        a, b, c = node.input(0), node.input(1), node.input(2)
+        cells, weight = trace.demand(node.outputs[0]), trace.full(b)
         if c:
-            trace.need(c, np.ones((1,) * len(shapes[c]), dtype=bool) & cells.any())
-        weight = trace.full(b)
-        if weight is not None and weight.ndim == 2:
-            wanted = only_axis(cells, -1, weight.shape[self._axes(node, trace)[3] or 0])
-            used = read_by(self._pairs(node, trace), wanted)
-            axis, inputs = self._axes(node, trace)[1], self._inputs(node, trace)
-            if trace.sharpening:
-                trace.keep(a, on_axis(used, axis, len(shapes[a])))
-                return
-            # A bias can stand for an input of one value.
-            asked, sharp = (only_axis(found, -1, wanted.size) for found in (trace.asked(y), trace.asked_sharply(y)))
-            firm = not trace.fold or (a in trace.tainted and not trace.alone(b))
-            constant = self._uneven(node, trace) | (~np.isnan(inputs) & (inputs != 0))
-            shown = read_by(self._pairs(node, trace), asked if firm else sharp)
-            shown = shown & (constant if firm else self._uneven(node, trace))
-            needed = (used & trace.stays(inputs) & ~self._uneven(node, trace)) | shown
-            trace.keep(a, on_axis(needed, axis, len(shapes[a])))
+            trace.need(c, np.full((1,) * len(trace.graph.shapes[c]), some(cells)))
+        if weight is None or weight.ndim != 2:
+            self._need_operands(cells, node, trace)
             return
-        # Two operands that vary: a product is idle where either factor of it is zero. Where both factors are constant,
-        # a constant that is added can stand for it; where one is, nothing can.
-        left, right = (self._framed(_busy(node.inputs[i], trace), i, node, trace) for i in (0, 1))
-        wanted = np.expand_dims(self._as_matrices(cells, node, trace), -2)
+        sides = self._sides(node, trace)
+        wanted = only_axis(cells, -1, weight.shape[sides.b.outer or 0])
+        used = read_by(self._pairs(node, trace), wanted)
+        if a in trace.values and not trace.sharpening:
+            # A bias can stand for an input of one value.
+            inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
+            firm = not trace.fold or (a in trace.tainted and not trace.alone(b))
+            asked = trace.asked(node.outputs[0]) if firm else trace.asked_sharply(node.outputs[0])
+            shown = read_by(self._pairs(node, trace), only_axis(asked, -1, wanted.size))
+            shown = shown & (uneven | (~np.isnan(inputs) & (inputs != 0)) if firm else uneven)
+            used = (used & trace.stays(inputs) & ~uneven) | shown
+        trace.keep(a, on_axis(used, sides.a.inner, len(trace.graph.shapes[a])))
+
+    def _need_operands(self, cells: Array, node: Node, trace: Trace) -> None:
+        """Both operands vary: a product is idle where either factor of it is zero.
+
+        Where both factors are constant, a constant that is added can stand for it; where one is, nothing can.
+        """
+        sides, shapes = self._sides(node, trace), trace.graph.shapes
+        (a, left), (b, right) = (
+            (name, side.framed(_busy(name, trace))) for name, side in zip(node.inputs, (sides.a, sides.b), strict=False)
+        )
+        wanted = np.expand_dims(sides.as_matrices(cells), -2)
         if trace.settling:
             # What is known of a product follows from what is known of both operands.
-            for index, (name, axis) in enumerate(((a, -1), (b, -3))):
+            for name, side, axis in ((a, sides.a, -1), (b, sides.b, -3)):
                 used = np.asarray(wanted.any(axis=axis, keepdims=True))
-                trace.need(name, project(self._unframed(used, index, node, trace), shapes[name]))
+                trace.need(name, project(side.unframed(used), shapes[name]))
         if trace.fold and node.operator != "Gemm":
-            first, second = (self._framed(self._firm(i, node, trace), i, node, trace) for i in (0, 1))
-            wanted = wanted & (first | second)
+            wanted = wanted & (_firm(a, sides.a, trace) | _firm(b, sides.b, trace))
         used = np.asarray((wanted & right).any(axis=-1, keepdims=True) & left)
-        trace.keep(a, project(self._unframed(used, 0, node, trace), shapes[a]))
+        trace.keep(a, project(sides.a.unframed(used), shapes[a]))
         used = np.asarray((wanted & left).any(axis=-3, keepdims=True) & right)
-        trace.keep(b, project(self._unframed(used, 1, node, trace), shapes[b]))
+        trace.keep(b, project(sides.b.unframed(used), shapes[b]))
 
     def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
         a, b, shapes = node.input(0), node.input(1), trace.graph.shapes
-        row, inner, inner_b, _ = self._axes(node, trace)
-        weight = trace.full(b)
+        sides, weight = self._sides(node, trace), trace.full(b)
         if weight is not None and weight.ndim == 2:
-            several = row is not None and len(shapes[a]) > 2
-            return "place by place" if several and holds_channels(a, inner, trace) else None
+            return "place by place" if len(shapes[a]) > 2 and holds_channels(a, sides.a.inner, trace) else None
         shares = trace.constant(a)
-        if shares is None or not same(shares, shares.take([0], axis=inner)):
+        if shares is None or not same(shares, shares.take([0], axis=sides.a.inner)):
             return None
         # Each row of the result is a multiple of the mean.
-        return "mean" if tells_no_places(b, (inner_b,), trace) else None
+        return "mean" if tells_no_places(b, (sides.b.inner,), trace) else None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         a, b, y = node.input(0), node.input(1), node.outputs[0]
-        row, inner, inner_b, _ = self._axes(node, trace)
+        sides = self._sides(node, trace)
+        row, inner, inner_b = sides.a.outer, sides.a.inner, sides.b.inner
         shape, rank = trace.graph.shapes[a], len(trace.graph.shapes[y])
         weight = trace.full(b)
         c = trace.full(node.input(2)) if node.input(2) else np.zeros(1)
@@ -195,13 +183,13 @@ class MatrixProduct(Rule):
         if weight is None or weight.ndim != 2:
             return self._fold_product(node, trace, kept) if node.operator != "Gemm" else None
         inputs = self._inputs(node, trace)
-        gone, silent = ~kept.mask(node.input(0), self._axes(node, trace)[1]), self._silent(node, trace, kept)
+        gone, silent = ~kept.mask(node.input(0), self._sides(node, trace).a.inner), self._silent(node, trace, kept)
         gone = gone if silent is None else gone | silent
         constants = np.where(gone & ~np.isnan(inputs), inputs, 0)
         uneven = gone & self._uneven(node, trace)
         if uneven.any():
             # Where that matters only the mean over all rows is read.
-            maps = np.moveaxis(trace.values[node.input(0)], self._axes(node, trace)[1], 0).astype(np.float64)
+            maps = np.moveaxis(trace.values[node.input(0)], self._sides(node, trace).a.inner, 0).astype(np.float64)
             constants = np.where(uneven, maps.reshape(len(maps), -1).mean(axis=1), constants)
         return self._response(node, trace, constants) if constants.any() else None
 
@@ -210,7 +198,7 @@ class MatrixProduct(Rule):
         if silent is None:
             return None
         shape = trace.graph.shapes[node.input(1)]
-        return np.broadcast_to(on_axis(silent, self._axes(node, trace)[2], len(shape)), shape)
+        return np.broadcast_to(on_axis(silent, self._sides(node, trace).b.inner, len(shape)), shape)
 
     def _silent(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns which constants stay though nothing makes them any more, or None. Shape: (K,), booleans."""
@@ -218,65 +206,13 @@ class MatrixProduct(Rule):
         if weight is None or weight.ndim != 2:
             return None
         constants = ~np.isnan(self._inputs(node, trace)) | self._uneven(node, trace)
-        return muted(node.input(0), self._axes(node, trace)[1], node.input(1), constants, trace, kept)
+        return muted(node.input(0), self._sides(node, trace).a.inner, node.input(1), constants, trace, kept)
 
-    def _axes(self, node: Node, trace: Trace) -> _Axes:
-        """Returns the axes of rows and contraction in A, of contraction and columns in B; None where 1-D."""
-        shapes = trace.graph.shapes
-        attributes = node.attributes
-        return _axes(
-            len(shapes[node.inputs[0]]),
-            len(shapes[node.inputs[1]]),
-            bool(attributes and attributes.get("transA", 0)),
-            bool(attributes and attributes.get("transB", 0)),
-        )
-
-    def _framed(self, cells: Array, index: int, node: Node, trace: Trace) -> Array:
-        """Lays an array of the rank of A (index 0) or B (1) out as […, M, K, N], with size 1 where there is no axis."""
-        row, inner_a, inner_b, column = self._axes(node, trace)
-        outer, inner = (row, inner_a) if index == 0 else (column, inner_b)
-        if outer is None:
-            cells, outer, inner = cells[None], 0, 1
-        if (outer < inner) != (index == 0):
-            cells = cells.swapaxes(-1, -2)
-        joint = max(2, *(len(trace.graph.shapes[name]) for name in node.inputs[:2]))
-        *beside, rows, columns = (1,) * (joint - cells.ndim) + cells.shape
-        return cells.reshape((*beside, rows, columns, 1) if index == 0 else (*beside, 1, rows, columns))
-
-    def _unframed(self, cells: Array, index: int, node: Node, trace: Trace) -> Array:
-        """Undoes `_framed`, but for leading axes."""
-        row, inner_a, inner_b, column = self._axes(node, trace)
-        outer, inner = (row, inner_a) if index == 0 else (column, inner_b)
-        cells = cells.squeeze(-1 if index == 0 else -3)
-        if outer is None:
-            return cells.squeeze(-2 if index == 0 else -1)
-        return cells if (outer < inner) == (index == 0) else cells.swapaxes(-1, -2)
-
-    def _firm(self, index: int, node: Node, trace: Trace) -> Array:
-        """Returns which cells of A (index 0) or B (1) no constant can stand for, unless it were one for each place."""
-        row, _, _, column = self._axes(node, trace)
-        name, axis = node.inputs[index], row if index == 0 else column
-        varies, value = trace.varies(name), trace.values.get(name)
-        if (
-            value is None
-            or axis is None
-            or value.shape[axis] == 1
-            or (index == 1 and holds_channels(name, axis, trace))
-        ):
-            return varies
-        return np.asarray(varies | ~(value == value.take([0], axis=axis)).all(axis=axis, keepdims=True))
-
-    def _as_matrices(self, cells: Array, node: Node, trace: Trace) -> Array:
-        """Returns an array of the rank of Y as […, M, N]."""
-        row, _, _, column = self._axes(node, trace)
-        cells = cells[..., None] if column is None else cells
-        return np.expand_dims(cells, -2) if row is None else cells
-
-    def _as_result(self, cells: Array, node: Node, trace: Trace) -> Array:
-        """Undoes `_as_matrices`."""
-        row, _, _, column = self._axes(node, trace)
-        cells = cells.squeeze(-2) if row is None else cells
-        return cells.squeeze(-1) if column is None else cells
+    def _sides(self, node: Node, trace: Trace) -> Matrices:
+        """Returns how the operands lie."""
+        ranks = (len(trace.graph.shapes[name]) for name in node.inputs[:2])
+        turned = {f"turned_{one}": bool(node.attributes.get(f"trans{one.upper()}", 0)) for one in "ab"}
+        return matrices(*ranks, **turned)
 
     def _evaluate_product(self, node: Node, trace: Trace) -> None:
         """Σ_k a_k b_k is known where each term is: it is zero if one of its factors is, whatever the other may be.
@@ -286,43 +222,44 @@ class MatrixProduct(Rule):
         known = [trace.values[name] for name in node.inputs[:2] if name in trace.values]
         if not known or known[0].dtype.kind != "f":
             return
+        sides = self._sides(node, trace)
         left, right = self._matrices(node, trace)
         unknown = [np.isnan(side).astype(np.float32) for side in (left, right)]
         busy = [(side != 0).astype(np.float32) for side in (left, right)]  # NaN is
         varies = (unknown[0] @ busy[1] + busy[0] @ unknown[1]) > 0
         values = np.nan_to_num(left) @ np.nan_to_num(right)
-        _, inner, _, _ = self._axes(node, trace)
-        if trace.graph.is_dynamic(node.inputs[0], inner):
+        if trace.graph.is_dynamic(node.inputs[0], sides.a.inner):
             # How many terms there are is not known.
             varies = varies | (values != 0)
         values = np.where(varies, np.nan, values)
-        if trace.averaging.get(node.inputs[0]) == inner:
+        if trace.averaging.get(node.inputs[0]) == sides.a.inner:
             same = (right == right[..., :1, :]).all(axis=-2, keepdims=True)
             values = np.where(same & np.isnan(values), right[..., :1, :], values)
-        values = self._as_result(self._factor(node, "alpha") * values, node, trace)
+        values = sides.as_result(self._factor(node, "alpha") * values)
         store(node.outputs[0], values.astype(known[0].dtype), trace)
 
     def _fold_product(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what products of two constants had added that have gone, or None."""
-        mask = kept.mask(node.input(0), self._axes(node, trace)[1])
+        sides = self._sides(node, trace)
+        mask = kept.mask(node.input(0), sides.a.inner)
         if mask.all() or not all(name in trace.values for name in node.inputs[:2]):
             return None
         if node.outputs[0] in trace.tainted and not trace.asked(node.outputs[0]).any():
             return None
         left, right = (np.nan_to_num(side) for side in self._matrices(node, trace))
-        gain = self._as_result(self._factor(node, "alpha") * (np.where(mask, 0, left) @ right), node, trace)
+        gain = sides.as_result(self._factor(node, "alpha") * (np.where(mask, 0, left) @ right))
         return gain if gain.any() else None
 
     def _matrices(self, node: Node, trace: Trace) -> tuple[Array, Array]:
         """Returns what is known of A as […, M, K] and of B as […, K, N], NaN where nothing is; K in full, float64."""
-        sides = []
-        for index, name in enumerate(node.inputs[:2]):
+        sides, found = self._sides(node, trace), []
+        for side, name in ((sides.a, node.inputs[0]), (sides.b, node.inputs[1])):
             value = trace.values.get(name, np.full((1,) * len(trace.graph.shapes[name]), np.nan))
             if name in trace.graph.constants:
                 value = np.where(trace.nonzero(name), value, 0)
-            sides.append(self._framed(value.astype(np.float64), index, node, trace).squeeze(-1 if index == 0 else -3))
-        size = trace.graph.shapes[node.inputs[0]][self._axes(node, trace)[1]]
-        left, right = sides
+            found.append(side.matrix(side.framed(value.astype(np.float64))))
+        size = trace.graph.shapes[node.inputs[0]][sides.a.inner]
+        left, right = found
         return (
             np.broadcast_to(left, (*left.shape[:-1], size)),
             np.broadcast_to(right, (*right.shape[:-2], size, right.shape[-1])),
@@ -330,14 +267,14 @@ class MatrixProduct(Rule):
 
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each contracted position of A, NaN where it varies."""
-        axis = self._axes(node, trace)[1]
+        axis = self._sides(node, trace).a.inner
         size = trace.graph.shapes[node.input(0)][axis]
         value = trace.values.get(node.input(0))
         return np.full(size, np.nan) if value is None else along(value, axis, size).astype(np.float64)
 
     def _uneven(self, node: Node, trace: Trace) -> Array:
         """Returns which contracted positions of A are constant and differ from row to row. Shape: (K,), booleans."""
-        axis = self._axes(node, trace)[1]
+        axis = self._sides(node, trace).a.inner
         size, value = trace.graph.shapes[node.input(0)][axis], trace.values.get(node.input(0))
         if value is None or value.size == value.shape[axis] or value.dtype.kind != "f":
             return np.zeros(size, dtype=bool)
@@ -348,23 +285,24 @@ class MatrixProduct(Rule):
 
     def _maps(self, node: Node, trace: Trace, inputs: Array) -> Array:
         """Returns what known inputs add to each output, in double precision; it broadcasts to the shape of Y."""
-        row, inner, inner_b, _ = self._axes(node, trace)
+        sides = self._sides(node, trace)
+        row, inner = sides.a.outer, sides.a.inner
         value = trace.values[node.input(0)]
         value = np.where(on_axis(inputs, inner, value.ndim), value, 0).astype(np.float64)
         value = value.swapaxes(row, inner) if row is not None and inner < row else value
         weight = np.broadcast_to(trace.values[node.input(1)], trace.graph.shapes[node.input(1)]).astype(np.float64)
-        return np.asarray(value @ (weight.T if inner_b == 1 else weight)) * self._factor(node, "alpha")
+        return np.asarray(value @ (weight.T if sides.b.inner == 1 else weight)) * self._factor(node, "alpha")
 
     def _pairs(self, node: Node, trace: Trace) -> Array:
         """Returns which output reads which input. Shape: (1, N, K), booleans."""
         nonzero = trace.nonzero(node.input(1))
-        return (nonzero if self._axes(node, trace)[2] == 1 else nonzero.T)[None]
+        return (nonzero if self._sides(node, trace).b.inner == 1 else nonzero.T)[None]
 
     def _response(self, node: Node, trace: Trace, inputs: Array) -> Array:
         """Returns what constant inputs add to each output. Shapes: `inputs` (K,), result (N,)."""
         b = node.input(1)
         weight = np.broadcast_to(trace.values[b], trace.graph.shapes[b])
-        rows = weight if self._axes(node, trace)[2] == 1 else weight.T
+        rows = weight if self._sides(node, trace).b.inner == 1 else weight.T
         return response(rows, inputs) * self._factor(node, "alpha")
 
     def _factor(self, node: Node, name: str) -> float:
@@ -381,3 +319,16 @@ def _busy(name: str, trace: Trace) -> Array:
         return trace.nonzero(name)
     value = trace.values.get(name)
     return np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool) if value is None else np.asarray(value != 0)
+
+
+def _firm(name: str, side: Operand, trace: Trace) -> Array:
+    """Returns which cells of an operand, framed, no constant can stand for, unless it were one for each place."""
+    found, value, axis = trace.varies(name), trace.values.get(name), side.outer
+    if (
+        value is not None
+        and axis is not None
+        and value.shape[axis] > 1
+        and (side.first or not holds_channels(name, axis, trace))
+    ):
+        found = found | ~(value == value.take([0], axis=axis)).all(axis=axis, keepdims=True)
+    return side.framed(found)
