@@ -14,9 +14,9 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """One operation.
+    """One operation; another one that looks the same is another one.
 
     Attributes:
         operator: ONNX operator type, e.g. ``"Conv"``.

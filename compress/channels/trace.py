@@ -83,21 +83,20 @@ class Trace:
     _reader: Node | None = None
     # Not for the constructor: a trace that differs in anything finds for itself.
     _found: dict[str, Any] = field(default_factory=dict, init=False)
-    _complete: dict[str, tuple[Array, bool]] = field(default_factory=dict)
     _scales: dict[int, tuple[Array, float]] = field(default_factory=dict)
     settling: bool = False
     sharpening: bool = False
     _blurring: bool = False
     _blurred: set[str] = field(default_factory=set)
     _nonzero: dict[tuple[str, int], Array] = field(default_factory=dict)
-    _rules: dict[int, Rule] = field(default_factory=dict)
+    _rules: dict[Node, Rule] = field(default_factory=dict)
 
     def rule(self, node: Node) -> Rule:
         """Returns the rule of a node of the graph; what no rule knows is opaque."""
-        known = self._rules.get(id(node))
+        known = self._rules.get(node)
         if known is None:
             found = rules.find(node.key)
-            known = self._rules[id(node)] = _OPAQUE if found is None or self.obstacle(node) else found
+            known = self._rules[node] = _OPAQUE if found is None or self.obstacle(node) else found
         return known
 
     def obstacle(self, node: Node) -> str | None:
@@ -121,7 +120,7 @@ class Trace:
     def _endless(self, name: str) -> bool:
         """Tells whether a tensor is a constant, or computed from such alone, with numbers that are not finite."""
         value = self.graph.constants.get(name)
-        stored = value is not None and value.dtype.kind == "f" and not np.isfinite(self._scale(value))
+        stored = value is not None and value.dtype.kind == "f" and not math.isfinite(self._scale(value))
         return stored or name in self.endless
 
     @cached_property
@@ -167,12 +166,7 @@ class Trace:
         value = self.values.get(name)
         if value is None or value.dtype.kind != "f":
             return value
-        # A weight is asked for again and again, and read whole but once.
-        looked_at, complete = self._complete.get(name, (None, False))
-        if looked_at is not value:
-            complete = not value.size or not np.isnan(value.min())
-            self._complete[name] = value, complete
-        return value if complete else None
+        return None if math.isnan(self._scale(value)) else value
 
     def full(self, name: str) -> Array | None:
         """Returns what `constant` does, in the tensor's own shape: weights need not be stored, they can be computed."""
@@ -191,31 +185,33 @@ class Trace:
         """
         shape = self.graph.shapes[name]
         kept = len(shape) if axes is None else min(axes, len(shape))
-        if (name, kept) not in self._nonzero:
+        found = self._nonzero.get((name, kept))
+        if found is None:
             value = self.values[name]
             value = value if value.shape == shape else np.broadcast_to(value, shape)
             found = self._beyond(value) if value.dtype.kind == "f" else np.asarray(value != 0)
-            self._nonzero[(name, kept)] = _any_behind(found, kept) if kept < len(shape) else found
-        return self._nonzero[(name, kept)]
+            found = self._nonzero[(name, kept)] = _any_behind(found, kept) if kept < len(shape) else found
+        return found
 
     def limit(self, value: Array) -> float:
         """Returns the largest magnitude that counts as zero among the entries of a floating-point constant."""
         if self.epsilon == 0 or value.size == 0:
             return 0.0
         scale = self._scale(value)
-        if not np.isfinite(scale):
+        if not math.isfinite(scale):
             # NaN and infinity give no scale.
             finite = value[np.isfinite(value)]
             scale = np.abs(finite).max(initial=0)
         return float(self.epsilon * scale)
 
     def _scale(self, value: Array) -> float:
-        """Returns the largest magnitude among the entries of a floating-point constant; not finite if one is not."""
-        if value.size == 0:
-            return 0.0
+        """Returns the largest magnitude among floating-point numbers; not finite if one is not, NaN if one is.
+
+        A weight is asked for again and again, and read whole but once.
+        """
         looked_at, scale = self._scales.get(id(value), (None, 0.0))
         if looked_at is not value:
-            scale = float(max(value.max(), -value.min()))
+            scale = float(max(value.max(), -value.min())) if value.size else 0.0
             self._scales[id(value)] = value, scale
         return scale
 
@@ -242,11 +238,11 @@ class Trace:
         value = self.values.get(name)
         if value is None:
             if not self.settling:
-                self.keep(name, cells)
+                self._keep(name, cells)
             return
         varies = self.varies(name)
         if not self.settling:
-            self.keep(name, cells & varies)
+            self._keep(name, cells & varies)
         if value.dtype.kind == "f":
             known, before = cells & ~varies, self.made.get(name)
             self.made[name] = known if before is None else before | known
@@ -256,8 +252,10 @@ class Trace:
         if self.settling:
             cells = cells & ~self.varies(name)
         self._sharpen(name, cells)
-        if self.sharpening:
-            return
+        if not self.sharpening:
+            self._keep(name, cells)
+
+    def _keep(self, name: str, cells: Array) -> None:
         if self._reader is not None:
             self.readers.setdefault(name, []).append((self._reader, cells))
         before = self.needs.get(name)
@@ -301,9 +299,10 @@ class Trace:
             return self.asked_sharply(name)
         if self.settling:
             return self.asked(name) & ~self.varies(name)
-        if not name or name not in self.needs:
+        needed = self.needs.get(name)
+        if needed is None:
             return np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
-        return self.needs[name] & self.varies(name)
+        return needed & self.varies(name) if name in self.values else needed
 
     def asked(self, name: str) -> Array:
         """Returns which cells of a tensor must come out right, known or not."""
@@ -321,15 +320,15 @@ class Trace:
         First for what depends on the input; then for cells of known value that must come out right, which follow from
         inputs of known value as needs go; then for what is read place by place.
         """
-        rule, made = self.rule(node), [name for name in node.outputs if name]
+        rule, made = self.rule(node), list(filter(None, node.outputs))
         partly = not self._blurred.isdisjoint(made)
         blurs = rule.blurs(node, self) if partly or rule.averages else None
         if blurs == "place by place" and not partly:
             blurs = None
         self._blurring = blurs is not None
         rule.need(node, self)
-        values = (self.values.get(name) for name in made)
-        if not rule.settles and any(value is not None and value.dtype.kind == "f" for value in values):
+        values = [self.values[name] for name in made if name in self.values]
+        if not rule.settles and any(value.dtype.kind == "f" for value in values):
             self.settling = True
             if any(self.demand(name).any() for name in made):
                 rule.need(node, self)
@@ -364,36 +363,32 @@ def trace(
     labels = Labels(graph, spread=spread)
     result = Trace(graph, labels, epsilon=epsilon, fold=fold, widths=widths, values=dict(graph.constants))
     _evaluate(result)
-    for node in graph.nodes:
-        if rules.find(node.key) is None:
-            result.unknown[node.key] = result.unknown.get(node.key, 0) + 1
+    result.unknown.update(Counter(node.key for node in graph.nodes if rules.find(node.key) is None))
     for name in graph.constants:
         # Every constant has its atoms from the start; what no node reads may have been read by one that was folded.
         factors = labels.of(name)
         for factor in factors if name not in result.read else ():
             labels.pin(factor, Node("Constant", f"constant {name!r}", (), ()), "no operator reads it")
-    ignored: list[tuple[Node, str]] = []
+    ignored: dict[Node, list[str]] = {}
     for node in graph.nodes:
         labels.asked.clear()
         result.rule(node).label(node, result)
-        ignored += [(node, name) for name in node.inputs if name and name not in labels.asked]
+        ignored[node] = [name for name in node.inputs if name and name not in labels.asked]
     labels.hand_back()
-    for node, name in ignored:
+    for node, names in ignored.items():
         # An input whose labels a rule did not ask for is read as a whole: a shape, an index, a bound.
-        for factor in labels.of(name):
+        for factor in (factor for name in names for factor in labels.of(name)):
             labels.pin(factor, node, "it is a parameter of the operator")
     for name in graph.outputs:
         output = Node("Output", f"graph output {name!r}", (name,), ())
         for factor in labels.of(name):
             labels.pin(factor, output, "it is an output of the network")
         result.keep(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
-    read_whole = {(id(node), name) for node, name in ignored}
     for node in reversed(graph.nodes):
         result._reader = node
         result.ask(node)
-        for name in node.inputs:
-            if (id(node), name) in read_whole:
-                result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
+        for name in ignored[node]:
+            result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
     result._reader = None
     return result
 
@@ -413,14 +408,11 @@ def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:
 
 def _any_behind(cells: Array, axes: int) -> Array:
     """Returns whether any cell is true for each position of the first `axes` axes."""
-    places = cells.reshape(*cells.shape[:axes], math.prod(cells.shape[axes:]))
-    if places.shape[-1] > _FEW_PLACES:
-        return np.asarray(places.any(axis=-1))
-    found = np.zeros(places.shape[:-1], dtype=bool)
-    # Place by place: along short axes, as kernels have, that is much faster than `any`.
-    for place in range(places.shape[-1]):
-        found |= places[..., place]
-    return found
+    front, places = cells.shape[:axes], math.prod(cells.shape[axes:])
+    rows = cells.reshape(math.prod(front), places)
+    # Along short axes, as kernels have, `any` is slow.
+    found = rows.any(axis=1) if places > _FEW_PLACES else np.ascontiguousarray(rows.T).any(axis=0)
+    return np.asarray(found.reshape(front))
 
 
 def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:

@@ -8,12 +8,10 @@ value, and the bytes of the arrays that it describes. Nothing is unpickled on ei
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import struct
 import sys
-import threading
 from typing import IO, Any
 
 import numpy as np
@@ -143,7 +141,5 @@ if __name__ == "__main__":
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import onnxruntime  # noqa: F401 - while the caller is still at something else
 
-    # Not every model asks for shapes, so no request waits for this one.
-    threading.Thread(target=importlib.import_module, args=("onnx",), daemon=True).start()
     with contextlib.suppress(BrokenPipeError, EOFError, KeyboardInterrupt):
         _serve(sys.stdin.buffer, answering)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from compress.channels.alike import Read
 from compress.channels.alike_contraction import contracted
@@ -43,7 +42,7 @@ class Convolution(WindowedSum):
             labels.pin_axes(name, tuple(range(2, rank)), node, "it is a spatial axis of a convolution")
         batch = [factor for factor in labels.of(x) if coverage(factor) == (0,)]
         labels.factors[node.outputs[0]] = as_factors(on_axis(rows, 1, rank), *batch)
-        labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[node.outputs[0]][2:]))
+        labels.reuse[weight] = labels.reuse.get(weight, 0) + math.prod(shapes[node.outputs[0]][2:])
 
     def _label_groups(self, read: Array, made: Array, columns: Array, node: Node, trace: Trace) -> None:
         """Ties a group's inputs and outputs. Shapes: `read` (g, C/g), `made` (g, O/g), `columns` (C/g,)."""

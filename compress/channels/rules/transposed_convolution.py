@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,7 @@ class TransposedConvolution(WindowedSum):
             labels.pin_axes(name, tuple(range(2, rank)), node, "it is a spatial axis of a convolution")
         batch = [factor for factor in labels.of(x) if coverage(factor) == (0,)]
         labels.factors[node.outputs[0]] = as_factors(on_axis(produced, 1, rank), *batch)
-        labels.reuse[weight] = labels.reuse.get(weight, 0) + int(np.prod(shapes[x][2:]))
+        labels.reuse[weight] = labels.reuse.get(weight, 0) + math.prod(shapes[x][2:])
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         x, name, y = node.input(0), node.input(1), node.outputs[0]

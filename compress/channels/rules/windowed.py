@@ -48,6 +48,8 @@ class WindowedSum(Rule):
             return
         inputs, uneven, pairs = self._inputs(node, trace), self._uneven(node, trace), self._pairs(node, trace)
         varies = reading(pairs, np.isnan(inputs) & ~uneven)
+        if varies.all():
+            return
         shown = np.zeros(varies.shape, dtype=bool)
         if node.input(0) in trace.values:
             # The value of these differs from place to place, or adds up from what does.
@@ -74,21 +76,23 @@ class WindowedSum(Rule):
             for name in filter(None, node.inputs):
                 trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
             return
-        inputs = self._inputs(node, trace)
         wanted = only_axis(trace.demand(y), 1, trace.graph.shapes[y][1])
-        if trace.sharpening:
-            trace.keep(x, on_axis(read_by(self._pairs(node, trace), wanted), 1, len(trace.graph.shapes[x])))
-            return
-        varying = read_by(self._pairs(node, trace), wanted) & np.isnan(inputs) & ~self._uneven(node, trace)
-        keep_inputs(x, varying | self._seen(node, trace), inputs, self._carriers(node, trace), trace)
-        if node.input(2):
+        used = read_by(self._pairs(node, trace), wanted)
+        if trace.sharpening or x not in trace.values:
+            trace.keep(x, on_axis(used, 1, len(trace.graph.shapes[x])))
+        else:
+            inputs = self._inputs(node, trace)
+            varying = used & np.isnan(inputs) & ~self._uneven(node, trace)
+            keep_inputs(x, varying | self._seen(node, trace), inputs, self._carriers(node, trace), trace)
+        if node.input(2) and not trace.sharpening:
             trace.need(node.input(2), wanted)
 
     def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
-        where = self._windows(node, trace)
-        still = all(places.shape[1] == 1 and where.inner[axis].all() for axis, places in enumerate(where.places))
-        steps = node.attributes.get("strides") or [1]
-        return "place by place" if still and max(steps) == 1 and holds_channels(node.input(0), 1, trace) else None
+        weight, steps = trace.graph.shapes[node.input(1)], node.attributes.get("strides") or [1]
+        if max(*steps, *weight[2:]) > 1 or not holds_channels(node.input(0), 1, trace):
+            return None
+        still = all(taps.all() for taps in self._windows(node, trace).inner)
+        return "place by place" if still else None
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         """Returns what the bias gains once constant input channels are gone, or None. Shape: (O,)."""
