@@ -21,7 +21,8 @@ import numpy as np
 from compress.channels.alike_cells import Cells, Constants
 from compress.channels.graph import Array, Node, Shape
 from compress.channels.labels import coverage
-from compress.channels.numbering import ONE, Numbering, normalised
+from compress.channels.multiples import normalised
+from compress.channels.numbering import ONE, Numbering
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace

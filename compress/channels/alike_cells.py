@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.graph import Array
-from compress.channels.numbering import ONE, Numbering, normalised
+from compress.channels.multiples import normalised
+from compress.channels.numbering import ONE, Numbering
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
@@ -52,7 +53,6 @@ class Constants:
         self._trace = trace
         self._numbering = numbering
         self._found: dict[Hashable, Cells] = {}
-        self._exact: dict[Hashable, int] = {}
 
     def value(self, name: str) -> Array | None:
         """Returns the value of a tensor that is known to be constant for all sizes; None for others."""
@@ -76,7 +76,7 @@ class Constants:
         rows = value.transpose([*apart, *others]).reshape(math.prod(shape), -1)
         signature = ("constant", value.dtype.str, rows.shape[1], tuple([value.shape[axis] for axis in others]))
         if value.dtype.kind != "f" or not np.isfinite(rows).all():
-            ids = np.array([self._exactly((signature, row.tobytes())) for row in rows], dtype=np.int64)
+            ids = np.array([self._numbering.exactly((signature, row.tobytes())) for row in rows], dtype=np.int64)
             return Cells(ids.reshape(shape), np.ones(shape))
         rows = rows.astype(np.float64)
         several = (rows != rows[:, :1]).any(axis=1)
@@ -85,9 +85,3 @@ class Constants:
             shares, scales[several] = normalised(rows[several])
             ids[several] = self._numbering.number(signature, np.zeros((len(shares), 0)), shares)
         return Cells(ids.reshape(shape), scales.reshape(shape))
-
-    def _exactly(self, what: Hashable) -> int:
-        """Returns the id of a constant that is like no other but its equals."""
-        if what not in self._exact:
-            self._exact[what] = self._numbering.fresh()
-        return self._exact[what]

@@ -13,23 +13,24 @@ import numpy as np
 from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array
-from compress.channels.numbering import ONE, first_largest, normalised, parts_of
+from compress.channels.multiples import first_largest
+from compress.channels.numbering import ONE, Numbering
+from compress.channels.rows import glanced, parts_of
 
 
 @dataclass(frozen=True)
-class _Products:
+class _Terms:
     """What each output of a weight reads of each function, and its bias: rows made when they are asked for.
 
     A weight may be most of the memory that there is; channels of one id are one channel, their columns added.
 
     Attributes:
         weight: shape (outputs, channels of a group, …), outputs in the order of their groups.
-        bias: shape (outputs,).
+        bias: shape (outputs,), float64.
         limit: entries of the weight up to this magnitude count as zero.
         scales: of the channels, in the order of their ids. Shape: (groups, channels of a group).
         order: which channel comes at which place, None where all stand in order. Shape: (groups, channels of a group).
         first: whether a channel is the first of its id; the others are added to it. None where all are. Same shape.
-        divisors: what each row is divided by. Shape: (outputs,).
     """
 
     weight: Array
@@ -38,66 +39,83 @@ class _Products:
     scales: Array
     order: Array | None
     first: Array | None
-    divisors: Array
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return len(self.weight), math.prod(self.weight.shape[1:]) + 1
 
     def __getitem__(self, index: Any) -> Array:
-        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
-        made = self._stored(rows, columns) if self.plain else self._undivided(rows)[:, columns]
-        return np.asarray(made / self.divisors[rows, None])
+        """Returns some rows; `index` is a slice or an array of places."""
+        taken = self.weight[index]
+        made = np.empty((len(taken), self.shape[1]))
+        made[:, -1] = self.bias[index]
+        terms = made[:, :-1]
+        terms[:] = taken.reshape(terms.shape)
+        terms[np.abs(terms) <= self.limit] = 0
+        self._combine(terms.reshape(len(taken), self.scales.shape[1], -1), index)
+        return made
+
+    def _combine(self, terms: Array, index: Any) -> None:
+        """Multiplies terms by the scales of their channels, and adds up those of one id. Shape: (rows, channels, …)."""
+        mine = slice(None) if len(self.scales) == 1 else self._groups(index)
+        if self.order is not None:
+            terms[:] = np.take_along_axis(terms, self.order[mine][:, :, None], axis=1)
+        if self.scaled:
+            terms *= self.scales[mine][:, :, None]
+        if self.first is not None:
+            group = self._groups(index)
+            for one in np.unique(group[~self.first[group].all(axis=1)]):
+                rows, heads = np.flatnonzero(group == one), np.flatnonzero(self.first[one])
+                sums = np.add.reduceat(terms[rows], heads, axis=1)
+                terms[rows] = 0
+                terms[rows[:, None], heads] = sums
+
+    def _groups(self, index: Any) -> Array:
+        """Returns the group of each of some rows."""
+        return np.asarray(np.arange(len(self.weight))[index] // max(1, len(self.weight) // len(self.scales)))
 
     @cached_property
-    def plain(self) -> bool:
-        """Whether each row is one of the weight as it stands, and the bias."""
-        stands = self.order is None and self.weight.dtype.kind == "f" and self.weight.size > 0
-        return stands and bool((self.scales == 1).all())
+    def scaled(self) -> bool:
+        """Whether any channel has a scale."""
+        return bool((self.scales != 1).any())
 
-    def largest(self) -> Array:
-        """Returns what each row is to be divided by; see `normalised`. Shape: (outputs,)."""
-        found = np.zeros(len(self.weight))
+    def survey(self) -> tuple[Array, Array]:
+        """Returns the largest term of each row, and what there is of it at a glance; see `glanced`.
+
+        Shapes: (outputs,), (outputs, columns).
+        """
+        few = glanced(self.shape[1])
+        largest, glances = np.zeros(len(self.weight)), np.zeros((len(self.weight), len(range(self.shape[1])[few])))
         for part in parts_of(*self.shape):
-            if not self.plain:
-                found[part] = normalised(self._undivided(part), leading=-1)[1]
-                continue
-            stored = self.weight[part].reshape(len(found[part]), -1)
-            size, index = np.abs(stored), np.arange(len(stored))
-            place = first_largest(size, np.nextafter(self.limit, np.inf))
-            found[part] = np.where(size[index, place] > self.limit, stored[index, place], 0)
-        return found
+            made = self[part]
+            terms = made[:, :-1]
+            if terms.size:
+                largest[part] = terms[np.arange(len(terms)), first_largest(np.abs(terms))]
+            glances[part] = made[:, few]
+        return largest, glances
 
-    def _stored(self, rows: Any, columns: slice) -> Array:
-        """Returns some numbers of some rows of the weight as it stands, and of the bias behind it."""
-        taken, width = self.weight[rows], len(range(self.shape[1])[columns])
-        taken = taken.reshape(len(taken), -1)[:, columns]
-        made = np.empty((len(taken), width))
-        terms = made[:, : taken.shape[1]]
-        terms[:] = taken
-        terms[np.abs(terms) <= self.limit] = 0
-        if width > taken.shape[1]:
-            made[:, -1] = self.bias[rows]
-        return made
 
-    def _undivided(self, index: Any) -> Array:
-        """Returns some rows that are not divided by anything yet; see `Numbers`."""
-        made = self._stored(index, slice(None))
-        if self.plain:
-            return made
-        terms = made[:, :-1].reshape(len(made), self.scales.shape[1], -1)
-        group = np.arange(len(self.weight))[index] // max(1, len(self.weight) // len(self.scales))
-        if self.order is not None:
-            terms[:] = np.take_along_axis(terms, self.order[group][:, :, None], axis=1)
-        if (self.scales != 1).any():
-            terms *= self.scales[group][:, :, None]
-        if self.first is not None:
-            for one in np.unique(group[~self.first[group].all(axis=1)]):
-                mine, heads = np.flatnonzero(group == one), np.flatnonzero(self.first[one])
-                sums = np.add.reduceat(terms[mine], heads, axis=1)
-                terms[mine] = 0
-                terms[mine[:, None], heads] = sums
-        return made
+@dataclass(frozen=True)
+class _Products:
+    """Rows of terms, each divided by a number of its own; see `Numbers`.
+
+    Attributes:
+        terms: the rows.
+        glances: of the terms; see `_Terms.survey`.
+        divisors: shape (outputs,).
+    """
+
+    terms: _Terms
+    glances: Array
+    divisors: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.terms.shape
+
+    def __getitem__(self, index: Any) -> Array:
+        rows, made = (index[0], self.glances[index[0]]) if isinstance(index, tuple) else (index, self.terms[index])
+        return np.asarray(made / self.divisors[rows, None])
 
 
 def contracted(
@@ -116,21 +134,26 @@ def contracted(
     Returns:
         Cells of shape (outputs,).
     """
-    groups, width = columns.ids.shape
-    outputs = len(weight)
+    groups, outputs = len(columns.ids), len(weight)
     ids, scales, order, first = columns.ids, columns.scales, None, None
     if not (ids[:, 1:] > ids[:, :-1]).all():
         order = ids.argsort(axis=1, kind="stable")
         ids, scales = (np.take_along_axis(part, order, axis=1) for part in (ids, scales))
         first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
-    rows = _Products(weight, bias.astype(np.float64), limit, scales, order, first, np.ones(outputs))
-    factors = rows.largest()
+    terms = _Terms(weight, bias.astype(np.float64), limit, scales, order, first)
+    factors, glances = terms.survey()
     if not (np.isfinite(factors).all() and np.isfinite(bias).all()):
         # Infinity is a multiple of itself, and yet what it makes of an input is not what a multiple would.
         return Cells(np.array([likeness.numbering.fresh() for _ in range(outputs)]), np.ones(outputs))
     constant = factors == 0
-    rows.divisors[:] = np.where(constant, 1, factors)
-    members = likeness.numbering.number(("columns", width), ids)
-    keys = members.repeat(outputs // groups)[:, None]
+    rows = _Products(terms, glances, np.where(constant, 1, factors))
+    keys = _members(likeness.numbering, ids).repeat(outputs // groups)[:, None]
     found = likeness.numbering.number(signature, keys, rows, floor=1.0)
     return Cells(np.where(constant, ONE, found), np.where(constant, bias, factors))
+
+
+def _members(numbering: Numbering, ids: Array) -> Array:
+    """Returns an id for what each group reads. Shapes: (groups, channels of a group) → (groups,)."""
+    if ids.shape[1] == 1:
+        return np.asarray(ids[:, 0])
+    return np.array([numbering.exactly(("columns", row.tobytes())) for row in ids], dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array, Node
-from compress.channels.numbering import ONE, normalised
+from compress.channels.multiples import normalised
+from compress.channels.numbering import ONE
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
@@ -38,8 +39,8 @@ def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | No
     shapes = {one.ids.shape for one in cells}
     shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     flat = [one.broadcast(shape) for one in cells]
-    ids, scales = _columns([one.ids for one in flat]), _columns([one.scales for one in flat])
-    whole = np.array([_spans(name, y, trace) for name in names])
+    ids, scales = _beside([one.ids for one in flat]), _beside([one.scales for one in flat])
+    whole = [_spans(name, y, trace) for name in names]
     # Constants know no sizes: where only they have the result's, the result's own sizes are part of what it is.
     spanned = any(whole[i] and not (one.ids == ONE).any() for i, one in enumerate(cells))
     sizes: Hashable = () if spanned else (graph.shapes[y], y if any(graph.dynamic.get(y, ())) else "")
@@ -47,19 +48,18 @@ def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | No
     likeness.set(y, Cells(found.reshape(shape), factors.reshape(shape)))
 
 
-def _columns(parts: list[Array]) -> Array:
-    """Returns arrays of one shape side by side. Shape: (positions, arrays)."""
-    flat = [part.reshape(-1, 1) for part in parts]
-    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+def _beside(parts: list[Array]) -> Array:
+    """Returns what arrays of one shape hold at each position. Shape: (arrays, positions)."""
+    return parts[0].reshape(1, -1) if len(parts) == 1 else np.array(parts).reshape(len(parts), -1)
 
 
 def affine(x: Cells, gain: Array, shift: Array, likeness: Likeness, sizes: Hashable) -> Cells:
     """Returns the cells of gain · x + shift; gain and shift broadcast to the cells."""
     shape = np.broadcast_shapes(x.ids.shape, gain.shape, shift.shape)
     terms = x.broadcast(shape)
-    ids = np.stack([terms.ids.reshape(-1), np.full(terms.ids.size, ONE)], axis=1)
-    scales = np.stack([(terms.scales * gain).reshape(-1), np.broadcast_to(shift, shape).reshape(-1)], axis=1)
-    found, factors = _sum(likeness, ids, scales, np.array([True, False]), sizes)
+    ids = _beside([terms.ids, np.full(shape, ONE)])
+    scales = _beside([terms.scales * gain, np.broadcast_to(shift, shape)])
+    found, factors = _sum(likeness, ids, scales, [True, False], sizes)
     return Cells(found.reshape(shape), factors.reshape(shape))
 
 
@@ -69,68 +69,76 @@ def _operator(
     likeness: Likeness,
     ids: Array,
     scales: Array,
-    whole: Array,
+    whole: Sequence[bool],
     sizes: Hashable,
 ) -> tuple[Array, Array]:
-    """Returns ids and scales of the results, given those of the operands. Shapes: (n, operands) → (n,)."""
-    operator, count = node.operator, ids.shape[1]
+    """Returns ids and scales of the results, given those of the operands. Shapes: (operands, n) → (n,)."""
+    operator, count = node.operator, len(ids)
     if operator in _SAME and whole[0]:
-        return ids[:, 0], scales[:, 0]
+        return ids[0], scales[0]
     if operator == "Neg":
-        return ids[:, 0], -scales[:, 0]
+        return ids[0], -scales[0]
     if operator in ("Add", "Sub", "Sum", "Mean"):
-        signs = np.array(_SIGNS.get(operator, (1.0,) * count))
+        signs = np.array(_SIGNS.get(operator, (1.0,) * count))[:, None]
         return _sum(likeness, ids, scales * signs / (count if operator == "Mean" else 1), whole, sizes)
-    if operator == "Div" and _divides(node.input(1), ids[:, 1], scales[:, 1], likeness.trace):
-        return _product(likeness, ids, np.stack([scales[:, 0], 1 / scales[:, 1]], axis=1), whole, sizes)
+    if operator == "Div" and _divides(node.input(1), ids[1], scales[1], likeness.trace):
+        return _product(likeness, ids, np.array([scales[0], 1 / scales[1]]), whole, sizes)
     if operator == "Mul":
         return _product(likeness, ids, scales, whole, sizes)
     parameters = node.inputs[operands:] if operands is not None else ()
-    given = tuple(bool(name) for name in node.inputs)
+    given = tuple([bool(name) for name in node.inputs])
     signature = (likeness.signature(node, None, parameters), given, sizes)
     if operator in _HOMOGENEOUS:
-        signs = np.sign(scales[:, :1]).astype(np.int64)
-        keys = np.concatenate([ids, signs], axis=1)
-        return likeness.numbering.number(signature, keys, scales[:, 1:]), np.abs(scales[:, 0])
-    return likeness.numbering.number(signature, ids, scales), np.ones(len(ids))
+        keys = np.concatenate([ids, np.sign(scales[:1]).astype(np.int64)])
+        return likeness.numbering.number(signature, keys.T, scales[1:].T), np.abs(scales[0])
+    return likeness.numbering.number(signature, ids.T, scales.T), np.ones(ids.shape[1])
 
 
-def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Hashable) -> tuple[Array, Array]:
-    """Returns ids and scales of sums of terms; a sum of one whole term is that term."""
-    constant = np.where(ids == ONE, scales, 0).sum(axis=1)
-    complete = np.broadcast_to(whole, ids.shape)
-    ids, scales, complete = _sorted(np.where(ids == ONE, 0, scales), ids, complete)
-    repeated = (ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] != _NOTHING)
-    for term in range(1, ids.shape[1] if repeated.any() else 0):
-        again = repeated[:, term - 1]
-        scales[again, term] += scales[again, term - 1]
-        complete[again, term] |= complete[again, term - 1]
-        scales[again, term - 1] = 0
+def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Sequence[bool], sizes: Hashable) -> tuple[Array, Array]:
+    """Returns ids and scales of sums of terms; a sum of one whole term is that term. Shapes: (terms, n) → (n,)."""
+    known = ids == ONE
+    constant = np.where(known, scales, 0).sum(axis=0)
+    complete = np.broadcast_to(np.array(whole)[:, None], ids.shape)
+    ids, scales, complete = _sorted(np.where(known, 0, scales), ids, complete)
+    repeated = (ids[1:] == ids[:-1]) & (ids[1:] != _NOTHING)
     if repeated.any():
+        for term, again in enumerate(repeated, start=1):
+            scales[term, again] += scales[term - 1, again]
+            complete[term, again] |= complete[term - 1, again]
+            scales[term - 1, again] = 0
         ids, scales, complete = _sorted(scales, ids, complete)
-    count = (ids != _NOTHING).sum(axis=1)
-    rows = np.concatenate([scales, constant[:, None]], axis=1)
-    shares, factors = normalised(rows, leading=scales.shape[1])
-    floor = np.where(np.arange(rows.shape[1]) < scales.shape[1], 0.0, 1.0)
-    found = likeness.numbering.number(("sum", sizes), np.where(ids == _NOTHING, -1, ids), shares, floor)
-    alone = (count == 1) & (constant == 0) & complete[:, 0]
-    found = np.where(count == 0, ONE, np.where(alone, ids[:, 0], found))
-    return found, np.where(count == 0, constant, np.where(alone, scales[:, 0], factors))
+    there = ids != _NOTHING
+    count = there.sum(axis=0)
+    shares, factors = normalised(np.concatenate([scales, constant[None]]).T, leading=len(scales))
+    floor = np.array([0.0] * len(scales) + [1.0])
+    found = likeness.numbering.number(("sum", sizes), np.where(there, ids, -1).T, shares, floor)
+    alone = (count == 1) & (constant == 0) & complete[0]
+    found = np.where(count == 0, ONE, np.where(alone, ids[0], found))
+    return found, np.where(count == 0, constant, np.where(alone, scales[0], factors))
 
 
 def _sorted(scales: Array, ids: Array, whole: Array) -> tuple[Array, Array, Array]:
     """Returns ids, scales and what goes with them, terms in the order of their ids, those of scale 0 behind."""
     ids = np.where(scales == 0, _NOTHING, ids)
-    places = np.arange(len(ids))[:, None], ids.argsort(axis=1, kind="stable")
+    # One order suits most positions: one operand is older than the other one.
+    order = ids.min(axis=1, initial=_NOTHING).argsort(kind="stable")
+    found = ids[order]
+    if (found[1:] >= found[:-1]).all():
+        return found, scales[order], whole[order]
+    places = ids.argsort(axis=0, kind="stable"), np.arange(ids.shape[1])
     return ids[places], scales[places], whole[places]
 
 
-def _product(likeness: Likeness, ids: Array, scales: Array, whole: Array, sizes: Hashable) -> tuple[Array, Array]:
-    """Returns ids and scales of products; a multiple of a whole factor is that factor."""
-    found = likeness.numbering.number(("product", sizes), np.sort(ids, axis=1))
+def _product(
+    likeness: Likeness, ids: Array, scales: Array, whole: Sequence[bool], sizes: Hashable
+) -> tuple[Array, Array]:
+    """Returns ids and scales of products; a multiple of a whole factor is that factor. Shapes: (2, n) → (n,)."""
+    keys = np.array([np.minimum(*ids), np.maximum(*ids)])
+    found = likeness.numbering.number(("product", sizes), keys.T)
     for mine, other in ((0, 1), (1, 0)):
-        found = np.where((ids[:, other] == ONE) & whole[mine], ids[:, mine], found)
-    return found, scales.prod(axis=1)
+        if whole[mine]:
+            found = np.where(ids[other] == ONE, ids[mine], found)
+    return found, scales[0] * scales[1]
 
 
 def _spans(name: str, y: str, trace: Trace) -> bool:

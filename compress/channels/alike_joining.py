@@ -10,7 +10,8 @@ from compress.channels.alike import Likeness, frozen
 from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array, Node
 from compress.channels.labels import coverage
-from compress.channels.numbering import ONE, normalised
+from compress.channels.multiples import normalised
+from compress.channels.numbering import ONE
 
 Piece = tuple[str | None, Array, float]  # source (None: new positions), positions of it, value of new positions
 

@@ -16,7 +16,8 @@ from compress.channels.alike_cells import Cells
 from compress.channels.arrange import arrange
 from compress.channels.graph import Array
 from compress.channels.labels import coverage
-from compress.channels.numbering import ONE, normalised
+from compress.channels.multiples import normalised
+from compress.channels.numbering import ONE
 from compress.channels.sweep import ALL_DEAD, Kept, needed, sweep
 from compress.channels.trace import Trace, trace
 

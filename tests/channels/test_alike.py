@@ -5,9 +5,10 @@ import pytest
 from onnx import helper
 from strategies import make_model
 
-from compress.channels import numbering
+from compress.channels import rows as compared
 from compress.channels.alike import likeness
-from compress.channels.numbering import ONE, Numbering, normalised
+from compress.channels.multiples import normalised
+from compress.channels.numbering import ONE, Numbering
 from compress.channels.trace import trace
 from compress.onnx_io.graph import channel_graph
 
@@ -39,7 +40,7 @@ def test_rows_are_equal_within_the_tolerance_of_each_entry():
 
 
 def test_keys_whose_marks_meet_are_told_apart(monkeypatch):
-    monkeypatch.setattr(numbering, "_factors", lambda count: np.zeros(count, np.uint64))
+    monkeypatch.setattr(compared, "_factors", lambda count: np.zeros(count, np.uint64))
     found = Numbering(0.0).number("a", np.array([[1], [2], [1]]))
     assert found[0] == found[2] != found[1]
 
