@@ -23,12 +23,14 @@ from compress.channels.graph import Array, Node, Shape
 from compress.channels.labels import coverage
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE, Numbering
+from compress.channels.rows import every
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
 # Two roundings of a weight, one of the entry that it is divided by, and what a scale gathers on its way.
 _ROUNDINGS = 8
+_PLAIN = (int, float, str, bytes, type(None))
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,18 @@ class Likeness:
         ids, scales = cells.ids, cells.scales
         if ids.shape != scales.shape:
             ids, scales = np.broadcast_arrays(ids, scales)
-        if any(self.trace.graph.is_dynamic(name, axis) for axis in coverage(ids)) or not np.isfinite(scales).all():
+        if self._symbolic(name, coverage(ids)) or not every(np.isfinite(scales)):
             self.fresh(name)
             return
         value = self.trace.values.get(name)
         if value is not None and value.dtype.kind == "f" and set(coverage(value)) <= set(coverage(ids)):
             known = ~np.isnan(value)
             ids, scales = np.where(known, ONE, ids), np.where(known, value.astype(np.float64), scales)
-        self.cells[name] = Cells(ids if scales.all() else np.where(scales == 0, ONE, ids), scales)
+        self.cells[name] = Cells(ids if every(scales) else np.where(scales == 0, ONE, ids), scales)
+
+    def _symbolic(self, name: str, axes: Iterable[int]) -> bool:
+        """Tells whether the size of one of some axes is only an example."""
+        return name in self.trace.graph.dynamic and any(self.trace.graph.is_dynamic(name, axis) for axis in axes)
 
     def constant(self, name: str, axes: Iterable[int], rank: int | None = None) -> Cells:
         """Returns the cells of a constant, broadcast to `rank` axes: apart along `axes`, open along the others."""
@@ -104,9 +110,9 @@ class Likeness:
         if self._constants.value(name) is not None:
             return self.constant(name, axes, rank)
         shape = self.trace.graph.shapes[name]
-        cells, missing = self.of(name), rank - len(shape)
-        padded = cells.reshape((1,) * missing + cells.ids.shape)
-        return self.apart(padded, (1,) * missing + tuple(shape), axes)
+        cells, missing = self.of(name), (1,) * (rank - len(shape))
+        padded = cells.reshape(missing + cells.ids.shape) if missing else cells
+        return self.apart(padded, missing + tuple(shape), axes)
 
     def apart(self, cells: Cells, shape: Shape, axes: Iterable[int]) -> Cells:
         """Tells the positions of a tensor of `shape` apart along `axes`: an open variable gets its value."""
@@ -162,15 +168,17 @@ class Likeness:
             # The model contradicts itself; what runs it will say so.
             self.fresh(y)
             return
-        covered = set(coverage(forward(_counted(cells.ids.shape))))
+        places = forward(_counted(cells.ids.shape))
+        covered = set(coverage(places))
         for axis in [a for a, size in enumerate(shape) if size > 1 and cells.ids.shape[a] == 1 and covered]:
             if set(coverage(forward(_counted(_only(axis, shape))))) & covered:
                 if self.trace.graph.is_dynamic(x, axis):
                     self.fresh(y)
                     return
                 cells = self.apart(cells, shape, (axis,))
-                covered = set(coverage(forward(_counted(cells.ids.shape))))
-        there = cells.at(forward(_counted(cells.ids.shape)))
+                places = forward(_counted(cells.ids.shape))
+                covered = set(coverage(places))
+        there = cells.at(places)
         self.set(y, self.applied(self.signature(node, there, node.inputs[1:]), there, linear=True))
 
     def signature(
@@ -184,22 +192,23 @@ class Likeness:
             parameters: inputs whose content counts.
             without: attributes that do not count.
         """
-        attributes = tuple((key, frozen(value)) for key, value in sorted(node.attributes.items()) if key not in without)
+        attributes = [(key, frozen(value)) for key, value in sorted(node.attributes.items()) if key not in without]
         extent = None if cells is None else self.extent(node.input(0), cells)
-        return (node.key, attributes, tuple(self.parameter(name) for name in parameters), extent)
+        return (node.key, tuple(attributes), tuple([self.parameter(name) for name in parameters]), extent)
 
     def extent(self, name: str, cells: Cells) -> Hashable:
         """Returns how far the open variables of a tensor's cells reach.
 
         A constant does not know the sizes of variables: with one among the cells the tensor is named.
         """
-        return (self.trace.graph.shapes[name], name if (cells.ids == ONE).any() else "")
+        return (self.trace.graph.shapes[name], name if ONE in cells.ids else "")
 
     def parameter(self, name: str) -> Hashable:
         """Returns what tells one parameter from another: its value or, if it is computed, its id."""
         value = self._constants.value(name) if name else None
         if value is not None:
-            return frozen(np.broadcast_to(value, self.trace.graph.shapes.get(name, value.shape)))
+            shape = self.trace.graph.shapes.get(name, value.shape)
+            return frozen(value if value.shape == shape else np.broadcast_to(value, shape))
         found = self.cells.get(name)
         return (int(found.ids.flat[0]), float(found.scales.flat[0])) if found and found.ids.size == 1 else name
 
@@ -214,14 +223,14 @@ def likeness(trace: Trace) -> Likeness:
 
 def frozen(value: object) -> Hashable:
     """Returns a hashable stand-in for an attribute or a value."""
-    if value is None or isinstance(value, int | float | str | bytes):
+    if isinstance(value, _PLAIN):
         return value
     if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+        return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, list | tuple):
-        return tuple(frozen(item) for item in value)
+        return tuple([frozen(item) for item in value])
     if isinstance(value, Mapping):
-        return tuple((key, frozen(item)) for key, item in sorted(value.items()))
+        return tuple([(key, frozen(item)) for key, item in sorted(value.items())])
     return repr(value)
 
 

@@ -15,7 +15,7 @@ from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array
 from compress.channels.multiples import first_largest
 from compress.channels.numbering import ONE, Numbering
-from compress.channels.rows import glanced, parts_of
+from compress.channels.rows import every, glanced, parts_of
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,26 @@ class _Terms:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        return len(self.weight), math.prod(self.weight.shape[1:]) + 1
+        return len(self.weight), 1 + math.prod(self.weight.shape[1:])
 
     def __getitem__(self, index: Any) -> Array:
-        """Returns some rows; `index` is a slice or an array of places."""
-        taken = self.weight[index]
-        made = np.empty((len(taken), self.shape[1]))
-        made[:, -1] = self.bias[index]
-        terms = made[:, :-1]
-        terms[:] = taken.reshape(terms.shape)
-        terms[np.abs(terms) <= self.limit] = 0
-        self._combine(terms.reshape(len(taken), self.scales.shape[1], -1), index)
-        return made
+        """Returns the bias and the terms of some rows; `index` is a slice or an array of places."""
+        return np.asarray(np.concatenate([self.bias[index, None], self._terms(index)], axis=1))
+
+    def _terms(self, index: Any) -> Array:
+        terms = self.weight[index].astype(np.float64, order="C")
+        size = np.abs(terms)
+        if size.min(initial=np.inf) <= self.limit:
+            terms[size <= self.limit] = 0
+        self._combine(terms.reshape(len(terms), self.scales.shape[1], math.prod(terms.shape[2:])), index)
+        return np.asarray(terms.reshape(len(terms), -1))
 
     def _combine(self, terms: Array, index: Any) -> None:
         """Multiplies terms by the scales of their channels, and adds up those of one id. Shape: (rows, channels, …)."""
         mine = slice(None) if len(self.scales) == 1 else self._groups(index)
         if self.order is not None:
             terms[:] = np.take_along_axis(terms, self.order[mine][:, :, None], axis=1)
-        if self.scaled:
-            terms *= self.scales[mine][:, :, None]
+        terms *= self.scales[mine][:, :, None]
         if self.first is not None:
             group = self._groups(index)
             for one in np.unique(group[~self.first[group].all(axis=1)]):
@@ -74,11 +74,6 @@ class _Terms:
         """Returns the group of each of some rows."""
         return np.asarray(np.arange(len(self.weight))[index] // max(1, len(self.weight) // len(self.scales)))
 
-    @cached_property
-    def scaled(self) -> bool:
-        """Whether any channel has a scale."""
-        return bool((self.scales != 1).any())
-
     def survey(self) -> tuple[Array, Array]:
         """Returns the largest term of each row, and what there is of it at a glance; see `glanced`.
 
@@ -86,12 +81,12 @@ class _Terms:
         """
         few = glanced(self.shape[1])
         largest, glances = np.zeros(len(self.weight)), np.zeros((len(self.weight), len(range(self.shape[1])[few])))
+        glances[:, 0] = self.bias
         for part in parts_of(*self.shape):
-            made = self[part]
-            terms = made[:, :-1]
+            terms = self._terms(part)
             if terms.size:
                 largest[part] = terms[np.arange(len(terms)), first_largest(np.abs(terms))]
-            glances[part] = made[:, few]
+                glances[part, 1:] = terms[:, few.step - 1 :: few.step]
         return largest, glances
 
 
@@ -136,13 +131,13 @@ def contracted(
     """
     groups, outputs = len(columns.ids), len(weight)
     ids, scales, order, first = columns.ids, columns.scales, None, None
-    if not (ids[:, 1:] > ids[:, :-1]).all():
+    if not every(ids[:, 1:] > ids[:, :-1]):
         order = ids.argsort(axis=1, kind="stable")
         ids, scales = (np.take_along_axis(part, order, axis=1) for part in (ids, scales))
         first = np.concatenate([np.ones((groups, 1), dtype=bool), ids[:, 1:] != ids[:, :-1]], axis=1)
     terms = _Terms(weight, bias.astype(np.float64), limit, scales, order, first)
     factors, glances = terms.survey()
-    if not (np.isfinite(factors).all() and np.isfinite(bias).all()):
+    if not (every(np.isfinite(factors)) and every(np.isfinite(bias))):
         # Infinity is a multiple of itself, and yet what it makes of an input is not what a multiple would.
         return Cells(np.array([likeness.numbering.fresh() for _ in range(outputs)]), np.ones(outputs))
     constant = factors == 0

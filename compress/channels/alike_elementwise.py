@@ -12,12 +12,14 @@ from compress.channels.alike_cells import Cells
 from compress.channels.graph import Array, Node
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE
+from compress.channels.rows import every
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
 _NOTHING = 2**62  # in place of the id of a term that is not there; sorted behind all others
 _SAME = ("Identity", "Dropout")
+_SUMS = ("Add", "Sub", "Sum", "Mean")
 _SIGNS = {"Add": (1.0, 1.0), "Sub": (1.0, -1.0)}
 _HOMOGENEOUS = ("Abs", "LeakyRelu", "PRelu", "Relu")  # f(s·x) = s·f(x) for s > 0
 
@@ -33,19 +35,29 @@ def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | No
     """
     graph, y = trace.graph, node.outputs[0]
     names = [name for name in node.inputs[:operands] if name]
-    rank = len(graph.shapes[y])
-    axes = sorted({axis + rank - len(graph.shapes[name]) for name in names for axis in likeness.covered(name)})
-    cells = [likeness.operand(name, axes, rank) for name in names]
-    shapes = {one.ids.shape for one in cells}
-    shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
-    flat = [one.broadcast(shape) for one in cells]
-    ids, scales = _beside([one.ids for one in flat]), _beside([one.scales for one in flat])
     whole = [_spans(name, y, trace) for name in names]
+    cells = [likeness.of(names[0])] if len(names) == 1 and whole[0] else _operands(names, y, likeness)
     # Constants know no sizes: where only they have the result's, the result's own sizes are part of what it is.
-    spanned = any(whole[i] and not (one.ids == ONE).any() for i, one in enumerate(cells))
+    spanned = any(whole[i] and ONE not in one.ids for i, one in enumerate(cells))
     sizes: Hashable = () if spanned else (graph.shapes[y], y if any(graph.dynamic.get(y, ())) else "")
-    found, factors = _operator(node, operands, likeness, ids, scales, whole, sizes)
+    if len(names) == 1 and node.operator not in _SUMS:
+        likeness.set(y, _mapped(node, operands, likeness, cells[0], whole[0], sizes))
+        return
+    shape = cells[0].ids.shape
+    ids, scales = _beside([one.ids for one in cells]), _beside([one.scales for one in cells])
+    found, factors = _combined(node, operands, likeness, ids, scales, whole, sizes)
     likeness.set(y, Cells(found.reshape(shape), factors.reshape(shape)))
+
+
+def _operands(names: Sequence[str], y: str, likeness: Likeness) -> list[Cells]:
+    """Returns the operands' cells in one shape: told apart along all axes along which one of them is."""
+    shapes = likeness.trace.graph.shapes
+    rank = len(shapes[y])
+    axes = sorted({axis + rank - len(shapes[name]) for name in names for axis in likeness.covered(name)})
+    cells = [likeness.operand(name, axes, rank) for name in names]
+    different = {one.ids.shape for one in cells}
+    shape = np.broadcast_shapes(*different) if len(different) > 1 else cells[0].ids.shape
+    return [one.broadcast(shape) for one in cells]
 
 
 def _beside(parts: list[Array]) -> Array:
@@ -63,7 +75,17 @@ def affine(x: Cells, gain: Array, shift: Array, likeness: Likeness, sizes: Hasha
     return Cells(found.reshape(shape), factors.reshape(shape))
 
 
-def _operator(
+def _mapped(node: Node, operands: int | None, likeness: Likeness, x: Cells, whole: bool, sizes: Hashable) -> Cells:
+    """Returns the cells of a function of one operand."""
+    if node.operator in _SAME and whole:
+        return x
+    if node.operator == "Neg":
+        return Cells(x.ids, -x.scales)
+    signature = _signature(node, operands, likeness, sizes)
+    return likeness.applied(signature, x, homogeneous=node.operator in _HOMOGENEOUS)
+
+
+def _combined(
     node: Node,
     operands: int | None,
     likeness: Likeness,
@@ -72,26 +94,27 @@ def _operator(
     whole: Sequence[bool],
     sizes: Hashable,
 ) -> tuple[Array, Array]:
-    """Returns ids and scales of the results, given those of the operands. Shapes: (operands, n) → (n,)."""
+    """Returns ids and scales of a function of operands, given theirs. Shapes: (operands, n) → (n,)."""
     operator, count = node.operator, len(ids)
-    if operator in _SAME and whole[0]:
-        return ids[0], scales[0]
-    if operator == "Neg":
-        return ids[0], -scales[0]
-    if operator in ("Add", "Sub", "Sum", "Mean"):
+    if operator in _SUMS:
         signs = np.array(_SIGNS.get(operator, (1.0,) * count))[:, None]
         return _sum(likeness, ids, scales * signs / (count if operator == "Mean" else 1), whole, sizes)
     if operator == "Div" and _divides(node.input(1), ids[1], scales[1], likeness.trace):
         return _product(likeness, ids, np.array([scales[0], 1 / scales[1]]), whole, sizes)
     if operator == "Mul":
         return _product(likeness, ids, scales, whole, sizes)
-    parameters = node.inputs[operands:] if operands is not None else ()
-    given = tuple([bool(name) for name in node.inputs])
-    signature = (likeness.signature(node, None, parameters), given, sizes)
+    signature = _signature(node, operands, likeness, sizes)
     if operator in _HOMOGENEOUS:
         keys = np.concatenate([ids, np.sign(scales[:1]).astype(np.int64)])
         return likeness.numbering.number(signature, keys.T, scales[1:].T), np.abs(scales[0])
     return likeness.numbering.number(signature, ids.T, scales.T), np.ones(ids.shape[1])
+
+
+def _signature(node: Node, operands: int | None, likeness: Likeness, sizes: Hashable) -> Hashable:
+    """Returns all that decides what a node does with its operands."""
+    parameters = node.inputs[operands:] if operands is not None else ()
+    given = tuple([bool(name) for name in node.inputs])
+    return (likeness.signature(node, None, parameters), given, sizes)
 
 
 def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Sequence[bool], sizes: Hashable) -> tuple[Array, Array]:
@@ -123,7 +146,7 @@ def _sorted(scales: Array, ids: Array, whole: Array) -> tuple[Array, Array, Arra
     # One order suits most positions: one operand is older than the other one.
     order = ids.min(axis=1, initial=_NOTHING).argsort(kind="stable")
     found = ids[order]
-    if (found[1:] >= found[:-1]).all():
+    if every(found[1:] >= found[:-1]):
         return found, scales[order], whole[order]
     places = ids.argsort(axis=0, kind="stable"), np.arange(ids.shape[1])
     return ids[places], scales[places], whole[places]

@@ -32,10 +32,9 @@ def normalised(rows: Array, leading: int | None = None) -> tuple[Array, Array]:
     return shares, scales
 
 
-def first_largest(sizes: Array, least: float = 0.0) -> Array:
-    """Returns the place of the largest entry of each row; 0 where none reaches `least`. Shapes: (n, k) → (n,).
+def first_largest(sizes: Array) -> Array:
+    """Returns the place of the largest entry of each row. Shapes: (n, k) → (n,).
 
     Of entries that rounding could exchange it is the first, so that multiples are divided by the same one.
     """
-    largest = sizes.max(axis=1, keepdims=True).astype(np.float64)
-    return np.asarray((sizes >= np.maximum(largest * (1 - 1e-6), least)).argmax(axis=1))
+    return np.asarray((sizes >= sizes.max(axis=1, keepdims=True) * (1 - 1e-6)).argmax(axis=1))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compress.channels.graph import Array
-from compress.channels.rows import Numbers, Projected, Rows, joined, leaders
+from compress.channels.rows import Numbers, Projected, Rows, every, joined, leaders
 
 ONE = 0  # the id of the function that is 1 everywhere: what a constant is a multiple of
 _LIMITS = np.iinfo(np.int64)
@@ -80,7 +80,7 @@ class Numbering:
         seen = self._seen[signature, keys.shape[1], rows.shape[1]]
         numbers = Projected(rows, self.tolerance, floor)
         tops = keys[:, 0] if keys.shape[1] == 1 else keys.max(axis=1, initial=_LIMITS.min)
-        if tops.size and tops[0] > seen.highest and (tops[1:] > tops[:-1]).all():
+        if tops.size and tops[0] > seen.highest and every(tops[1:] > tops[:-1]):
             # Ids only grow, and keys are ids: this is the usual case, in which nothing is compared.
             found = self._ids(len(keys))
             seen.add(Rows(keys, numbers, (int(tops[0]), int(tops[-1])), found))

@@ -115,22 +115,21 @@ class Projected:
 
     @cached_property
     def _sums_of_all(self) -> tuple[Array, Array]:
-        return self._sums(slice(None))
+        return self._sums(None) if self.shape[1] > _GLANCED else self._sums_of_few
 
     @cached_property
     def _sums_of_few(self) -> tuple[Array, Array]:
-        return self._sums(glanced(self.shape[1])) if self.shape[1] > _GLANCED else self._sums_of_all
+        return self._sums(glanced(self.shape[1]))
 
-    def _sums(self, columns: slice) -> tuple[Array, Array]:
+    def _sums(self, few: slice | None) -> tuple[Array, Array]:
         count, width = self.shape
-        direction = _direction(len(range(width)[columns]))
-        floor = self.floor[columns] if isinstance(self.floor, np.ndarray) else self.floor
+        direction = _direction(width if few is None else len(range(width)[few]))
+        floor = self.floor[few] if few is not None and isinstance(self.floor, np.ndarray) else self.floor
         projected, apart = np.zeros(count), np.zeros(count)
         for part in parts_of(count, direction.size):
-            numbers = self.numbers[part, columns] if direction.size < width else self.numbers[part]
-            size = np.abs(numbers)
+            numbers = self.numbers[part] if few is None else self.numbers[part, few]
             projected[part] = numbers @ direction
-            apart[part] = self.tolerance * (np.maximum(size, floor) @ direction) + _ROUNDING * (size @ direction)
+            apart[part] = np.maximum(np.abs(numbers), floor) @ direction * (self.tolerance + _ROUNDING)
         return projected, apart
 
 
@@ -196,7 +195,7 @@ def leaders(rows: Rows, tolerance: float, floor: Array | float) -> Array | None:
     None if each stands for itself.
     """
     marks = np.sort(rows.marks)
-    if (marks[1:] != marks[:-1]).all():
+    if every(marks[1:] != marks[:-1]):
         return None
     runs = _runs(rows)
     if runs is None:
@@ -229,7 +228,7 @@ def _runs(rows: Rows) -> tuple[Array, Array] | None:
         order = np.lexsort((projected, rows.marks))
         marks, projected = rows.marks[order], projected[order]
         gaps = (projected[1:] - projected[:-1] > apart[order][1:]) | (marks[1:] != marks[:-1])
-        if gaps.all():
+        if every(gaps):
             return None
         run = np.concatenate([[0], np.cumsum(gaps)])
         # In so short a run every row can be compared with every other one.
@@ -243,16 +242,25 @@ def glanced(width: int) -> slice:
     return slice(None, None, max(1, -(-width // _GLANCED)))
 
 
+def every(flags: Array) -> bool:
+    """Tells whether all of an array is true, or not zero; of few it does so in a third of the time of ``all()``."""
+    return bool(np.count_nonzero(flags) == flags.size)
+
+
 def parts_of(count: int, width: int) -> Iterator[slice]:
     """Yields runs of rows that fit into a cache, none if rows are empty."""
     step = max(1, _CACHED // max(1, width))
     return (slice(start, start + step) for start in range(0, count if width else 0, step))
 
 
-@cache
 def _direction(width: int) -> Array:
     """Returns what numbers are multiplied by for a projection. Shape: (width,)."""
-    return np.random.default_rng(width).uniform(0.5, 1.0, width)
+    return _drawn(1 << max(10, width.bit_length()))[:width]
+
+
+@cache
+def _drawn(count: int) -> Array:
+    return np.random.default_rng(count).uniform(0.5, 1.0, count)
 
 
 @cache
