@@ -65,6 +65,7 @@ class Likeness:
         self.reads: list[Read] = []
         self.numbering = Numbering(_ROUNDINGS * trace.epsilon)
         self._constants = Constants(trace, self.numbering)
+        self._opened: dict[tuple[int, tuple[int, ...]], tuple[Cells, Cells]] = {}
 
     def fresh(self, name: str) -> None:
         """Says that a tensor is like no other."""
@@ -128,15 +129,23 @@ class Likeness:
 
     def opened(self, cells: Cells, axes: Iterable[int]) -> Cells:
         """Leaves axes open: what lies along them together is one function."""
-        inner = [axis for axis in axes if cells.ids.shape[axis] > 1]
+        inner = tuple([axis for axis in axes if cells.ids.shape[axis] > 1])
         if not inner:
             return cells
+        # What several nodes read is opened once.
+        known, found = self._opened.get((id(cells), inner), (None, cells))
+        if known is not cells:
+            found = self._together(cells, inner)
+            self._opened[id(cells), inner] = cells, found
+        return found
+
+    def _together(self, cells: Cells, inner: tuple[int, ...]) -> Cells:
         ids, scales = (
             np.moveaxis(part, inner, range(part.ndim - len(inner), part.ndim)) for part in (cells.ids, cells.scales)
         )
         width = int(np.prod([cells.ids.shape[axis] for axis in inner]))
         shares, factors = normalised(scales.reshape(-1, width))
-        signature = ("along", tuple(inner), tuple(cells.ids.shape[axis] for axis in inner))
+        signature = ("along", inner, tuple(cells.ids.shape[axis] for axis in inner))
         found = self.numbering.number(signature, ids.reshape(-1, width), shares)
         shape = [1 if axis in inner else size for axis, size in enumerate(cells.ids.shape)]
         return Cells(found.reshape(shape), factors.reshape(shape))
@@ -201,7 +210,7 @@ class Likeness:
 
         A constant does not know the sizes of variables: with one among the cells the tensor is named.
         """
-        return (self.trace.graph.shapes[name], name if ONE in cells.ids else "")
+        return (self.trace.graph.shapes[name], name if (cells.ids == ONE).any() else "")
 
     def parameter(self, name: str) -> Hashable:
         """Returns what tells one parameter from another: its value or, if it is computed, its id."""

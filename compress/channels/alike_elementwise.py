@@ -38,7 +38,7 @@ def elementwise(node: Node, trace: Trace, likeness: Likeness, operands: int | No
     whole = [_spans(name, y, trace) for name in names]
     cells = [likeness.of(names[0])] if len(names) == 1 and whole[0] else _operands(names, y, likeness)
     # Constants know no sizes: where only they have the result's, the result's own sizes are part of what it is.
-    spanned = any(whole[i] and ONE not in one.ids for i, one in enumerate(cells))
+    spanned = any(whole[i] and not (one.ids == ONE).any() for i, one in enumerate(cells))
     sizes: Hashable = () if spanned else (graph.shapes[y], y if any(graph.dynamic.get(y, ())) else "")
     if len(names) == 1 and node.operator not in _SUMS:
         likeness.set(y, _mapped(node, operands, likeness, cells[0], whole[0], sizes))

@@ -88,6 +88,6 @@ def _open(
     picked = tuple((frozen(positions), fill) for _, positions, fill in pieces)
     shapes = tuple(likeness.trace.graph.shapes[n] for n in (*filter(None, (p[0] for p in pieces)), name))
     # A constant does not know how far it reaches along the axis: then the result is like no other of another node.
-    named = (node.name, name) if ONE in ids else ()
+    named = (node.name, name) if (ids == ONE).any() else ()
     signature = ("joined", axis, picked, shapes, likeness.signature(node, None, node.inputs[1:]), named)
     return Cells(likeness.numbering.number(signature, ids, shares).reshape(beside), scales.reshape(beside))

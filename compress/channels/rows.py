@@ -225,7 +225,8 @@ def _runs(rows: Rows) -> tuple[Array, Array] | None:
     """
     for few in (True, False):
         projected, apart = rows.numbers.sums(few)
-        order = np.lexsort((projected, rows.marks))
+        order = projected.argsort()
+        order = order[rows.marks[order].argsort(kind="stable")]
         marks, projected = rows.marks[order], projected[order]
         gaps = (projected[1:] - projected[:-1] > apart[order][1:]) | (marks[1:] != marks[:-1])
         if every(gaps):
@@ -265,5 +266,7 @@ def _drawn(count: int) -> Array:
 
 @cache
 def _factors(count: int) -> Array:
-    """Returns odd numbers drawn once. Shape: (count,), uint64."""
-    return np.random.default_rng(0).integers(1, 2**63, count, dtype=np.uint64) | np.uint64(1)
+    """Returns odd numbers drawn once, after a 1 that keeps an order of the first keys. Shape: (count,), uint64."""
+    drawn = np.random.default_rng(0).integers(1, 2**63, count, dtype=np.uint64) | np.uint64(1)
+    drawn[:1] = 1
+    return drawn

@@ -173,7 +173,7 @@ class MatrixProduct(Rule):
         beside = [axis for axis in range(rank - 2) if shape[axis] > 1]
         parts = [likeness.apart(cells, shapes[name], beside) for cells, name in ((first, names[0]), (second, names[1]))]
         ids = np.stack([part.broadcast(shape).ids.reshape(-1) for part in parts], axis=1)
-        signature = ("products", tuple(shapes[name] for name in names), names if ONE in ids else ())
+        signature = ("products", tuple(shapes[name] for name in names), names if (ids == ONE).any() else ())
         found = likeness.numbering.number(signature, ids).reshape(shape)
         likeness.set(node.outputs[0], Cells(found, parts[0].scales * parts[1].scales))
 
