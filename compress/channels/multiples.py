@@ -18,7 +18,7 @@ def normalised(rows: Array, leading: int | None = None) -> tuple[Array, Array]:
     Returns:
         the rows and what they were divided by, 0 (and a row of zeros there) where all that is looked at is 0.
     """
-    scales, shares = np.zeros(len(rows)), np.zeros(rows.shape)
+    scales, shares = np.zeros(len(rows)), np.zeros_like(rows)
     for part in parts_of(*rows.shape):
         magnitude = np.abs(rows[part, :leading])
         if not magnitude.size:
@@ -28,7 +28,8 @@ def normalised(rows: Array, leading: int | None = None) -> tuple[Array, Array]:
         scales[part] = found
         nothing = found == 0
         np.divide(rows[part], np.where(nothing, 1, found)[:, None], out=shares[part])
-        shares[part][nothing] = 0
+        if nothing.any():
+            shares[part][nothing] = 0
     return shares, scales
 
 

@@ -29,6 +29,22 @@ def test_equal_rows_have_one_id_in_any_call_and_under_one_signature():
     assert not set(numbers.number("b", keys, rows)) & set(first)
 
 
+def test_rows_that_grow_are_compared_with_those_that_they_reach_back_to():
+    numbers = Numbering(0.0)
+    first = numbers.number("a", np.array([[5, 1], [2, 6], [7, 7]]))
+    assert (numbers.number("a", np.array([[2, 6], [7, 7]])) == first[1:]).all()
+    later = numbers.number("a", np.array([[7, 6], [1, 8]]))
+    assert not set(later) & set(first)
+    assert (numbers.number("a", np.array([[1, 8], [5, 1], [9, 9]]))[:2] == [later[1], first[0]]).all()
+
+
+def test_nothing_has_no_ids():
+    numbers = Numbering(0.0)
+    for keys in (np.zeros((0, 1), np.int64), np.array([[3]]), np.zeros((0, 1), np.int64), np.array([[3]])):
+        assert numbers.number("a", keys).shape == (len(keys),)
+    assert numbers.number("a", np.array([[3]])) == numbers.number("a", np.array([[3]]))
+
+
 def test_rows_are_equal_within_the_tolerance_of_each_entry():
     numbers = Numbering(1e-6)
     row = np.array([1.0, 1e-3, 0.0])
@@ -108,3 +124,33 @@ def test_rows_that_few_numbers_do_not_tell_apart_are_told_apart_by_the_others(co
     ids = Numbering(1e-6).number("rows", np.zeros((2 * count, 1)), rows)
     assert len(set(ids[:count].tolist())) == count
     assert (ids[:count] == ids[count:]).all()
+
+
+def test_outputs_of_a_weight_are_multiples_only_if_all_of_their_terms_and_the_bias_are():
+    rng = np.random.default_rng(0)
+    row = rng.standard_normal(50).astype(F)
+    # A row that differs from another one in one place, whichever that is, or in the bias.
+    weight = np.concatenate([row + np.eye(50, dtype=F), [row, 2 * row, -row, row]]).reshape(54, 50, 1, 1)
+    bias = np.array([1.0] * 51 + [2, -1, 2], F)
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"])
+    found = known([node], {"w": weight, "b": bias}, {"x": (1, 50, 2, 2)}, {"y": (1, 54, 2, 2)}).cells["y"]
+    ids, scales = found.ids.reshape(-1), found.scales.reshape(-1)
+    assert len(set(ids.tolist())) == 52
+    assert ids[50] == ids[51] == ids[52] != ids[53]
+    assert (scales[51:53] / scales[50] == [2, -1]).all()
+
+
+def test_what_several_nodes_read_is_the_same_to_all_of_them():
+    nodes = [helper.make_node("Gather", ["x", i], [y], axis=1) for i, y in (("i", "a"), ("i", "b"), ("j", "c"))]
+    constants = {"i": np.array([1, 0]), "j": np.array([0, 1])}
+    found = known(nodes, constants, {"x": (1, 3, 4)}, dict.fromkeys("abc", (1, 2, 4))).cells
+    assert (found["a"].ids == found["b"].ids).all()
+    assert (found["a"].ids != found["c"].ids).any()
+
+
+def test_numbers_without_axes_have_likeness():
+    nodes = [helper.make_node("Mul", ["x", "two"], ["d"]), helper.make_node("Sigmoid", ["d"], ["y"]),
+             helper.make_node("Sigmoid", ["d"], ["z"])]  # fmt: skip
+    found = known(nodes, {"two": F(2)}, {"x": ()}, {"y": (), "z": ()}).cells
+    assert found["d"].ids == found["x"].ids
+    assert found["y"].ids == found["z"].ids != found["x"].ids
