@@ -30,13 +30,20 @@ class Lasts:
         self.labels = labels
         self.classes = labels.classes()
         self.tied = slices_by_cells(labels)
-        # The smallest first: what is the last one of a part is one of the whole as well.
-        self.arrays = sorted((cells for cells, _ in self.tied), key=lambda cells: cells.size)
-        self._effort = _EFFORT // max(1, sum(cells.size for cells in self.arrays))
+
+    @cached_property
+    def arrays(self) -> list[Array]:
+        """The arrays of cells, the smallest first: what is the last one of a part is one of the whole as well."""
+        return sorted((cells for cells, _ in self.tied), key=lambda cells: cells.size)
+
+    @cached_property
+    def _effort(self) -> int:
+        """How many channels may still be tried."""
+        return _EFFORT // max(1, sum(cells.size for cells in self.arrays))
 
     def empty(self, dead: Array) -> list[Array]:
         """Returns the arrays of cells that lose all."""
-        return [cells for cells in self.arrays if dead[cells].all()]
+        return [cells for cells in self.arrays if dead[cells].all()] if dead.any() else []
 
     def best(self, choices: Sequence[Array], live: Array) -> int:
         """Returns an atom of the first choice, or else of the first array that loses all, that should stay.

@@ -23,9 +23,15 @@ def slices_by_cells(labels: Labels) -> Tied:
 
 
 def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> Array:
-    """Returns the atoms of or beside `cells` that must come back so that what is dead is whole slices."""
+    """Returns the atoms of or beside `cells` that must come back so that what is dead is whole slices.
+
+    Args:
+        dead: for each atom, whether it goes.
+        cells: atoms that cover several axes.
+        slices: what goes with slices of them.
+    """
     axes, gone = coverage(cells), dead[cells]
-    if len(axes) < 2 or not (gone.any() or slices):
+    if not (gone.any() or slices):
         return np.zeros(0, np.int64)
     whole = {a: np.asarray(gone.all(axis=tuple(b for b in range(gone.ndim) if b != a))) for a in axes}
     for one in slices:
@@ -40,11 +46,13 @@ def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> Array:
 def whole_slices(tied: Tied, classes: Array, live: Array) -> tuple[Array, list[tuple[Array, Array]]]:
     """Shrinks the dead set to whole classes and whole slices; returns it, and (cells, atoms) that had to come back."""
     restored: list[tuple[Array, Array]] = []
+    # Of a single axis any position is a slice.
+    spread = [(cells, slices) for cells, slices in tied if len(coverage(cells)) > 1]
     while True:
         alive = np.zeros(classes.size, dtype=bool)
         alive[classes[live]] = True
         dead = ~alive[classes]
-        revived = [(cells, stuck) for cells, slices in tied if (stuck := _not_sliceable(dead, cells, slices)).size]
+        revived = [(cells, stuck) for cells, slices in spread if (stuck := _not_sliceable(dead, cells, slices)).size]
         if not revived:
             return dead, restored
         restored += revived

@@ -188,17 +188,18 @@ def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:
     Returns:
         the dead atoms, and those that had to come back.
     """
-    lasts, names = Lasts(labels), _first_holders(labels)
-    restored: list[Restored] = []
+    lasts = Lasts(labels)
+    back: list[tuple[Array, Array, str]] = []  # cells, those of their atoms that had to come back, why
     while True:
         dead, stuck = whole_slices(lasts.tied, lasts.classes, live)
-        restored += [Restored(atoms, WHOLE_SLICES, names[id(cells)]) for cells, atoms in stuck]
+        back += [(cells, atoms, WHOLE_SLICES) for cells, atoms in stuck]
         empty = lasts.empty(dead)
         if not empty:
-            return dead, restored
+            names = _first_holders(labels) if back else {}
+            return dead, [Restored(atoms, reason, names[id(cells)]) for cells, atoms, reason in back]
         live = ~dead
         last = lasts.best([], live)
-        restored.append(Restored(np.array([last]), ALL_DEAD, names[id(empty[0])]))
+        back.append((empty[0], np.array([last]), ALL_DEAD))
         live[last] = True
 
 

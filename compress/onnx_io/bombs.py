@@ -52,12 +52,12 @@ def require_bounded(model: onnx.ModelProto, what: str, inside: Contents) -> None
                 next_step="do not use this file",
             )
     _require_few_nodes(model, what)
-    if any(abs(size) > _SUSPICIOUS for size in _sizes(inside, stored)):
+    if max(map(abs, _sizes(inside, stored)), default=0) > _SUSPICIOUS:
         _try_shape_inference(model, what)
 
 
-def _sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> Iterator[int]:
-    """Yields the integers that a model states: attributes, sizes of axes, small constants.
+def _sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> list[int]:
+    """Returns the integers that a model states: attributes, sizes of axes, small constants.
 
     The bounds of slices are left out: "up to the end" is commonly written as the largest integer.
     """
@@ -66,18 +66,20 @@ def _sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> 
     bounds = {name for node in inside.nodes if node.op_type == "Slice" for name in node.input[1:]}
     if bounds:
         bounds -= {name for node in inside.nodes for name in node.input[: 1 if node.op_type == "Slice" else None]}
+    found: list[int] = []
     for name, tensor in stored:
-        yield from tensor.dims
+        found += tensor.dims
         integers = tensor.data_type in (tensor.INT64, tensor.INT32) and math.prod(tensor.dims) <= SMALL_ELEMENTS
         if integers and name not in bounds and not is_external(tensor):
-            yield from (int(size) for size in numpy_helper.to_array(tensor).flat)
+            found += numpy_helper.to_array(tensor).reshape(-1).tolist()
     for node in inside.nodes:
         for attribute in node.attribute if node.op_type != "Slice" else ():
-            yield attribute.i
-            yield from attribute.ints
+            found.append(attribute.i)
+            found += attribute.ints
     for graph in inside.graphs:
         for value in (*graph.input, *graph.output, *graph.value_info):
-            yield from (dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            found += [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return found
 
 
 def _try_shape_inference(model: onnx.ModelProto, what: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -216,25 +216,21 @@ def _macs(graph: Sized) -> tuple[int, list[str]]:
 
 def _node_macs(node: onnx.NodeProto, values: Values) -> tuple[int, str]:
     """Returns the multiply-accumulates of a node, or 0 and why they are unknown."""
-    name = f"{operator_name(node)} {node.name or node.output[0]!r}"
     count = _COUNTERS.get(node.op_type)
     if count is not None:
         try:
             return count(node, values), ""
         except _UnknownShapeError as error:
-            return 0, f"{name}: shape of {error} is unknown"
+            why = f"shape of {error} is unknown"
         except (IndexError, StopIteration, ValueError):
-            return 0, f"{name}: its inputs do not fit it"
-    if node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
-        return 0, f"{name}: no rule"
-    if any(inner.op_type in _COUNTERS for inner in _inner_nodes(node)):
-        return 0, f"{name}: how often its body runs is unknown"
-    return 0, ""
-
-
-def _inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    for graph in subgraphs([node]):
-        yield from graph.node
+            why = "its inputs do not fit it"
+    elif node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
+        why = "no rule"
+    elif any(inner.op_type in _COUNTERS for graph in subgraphs((node,)) for inner in graph.node):
+        why = "how often its body runs is unknown"
+    else:
+        return 0, ""
+    return 0, f"{operator_name(node)} {node.name or node.output[0]!r}: {why}"
 
 
 class _UnknownShapeError(Exception):

@@ -6,7 +6,8 @@ that names the file, the reason and the next step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from compress.artifact import atomic_path, require_file, require_target, write_b
 from compress.errors import ModelFileError
 from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
-from compress.onnx_io.parts import file_bytes, file_parts
+from compress.onnx_io.parts import file_bytes, file_parts, without_raw_data
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
 from compress.onnx_io.tensors import (
     Contents,
@@ -30,7 +31,7 @@ from compress.onnx_io.tensors import (
     stored_bytes,
     tensors,
 )
-from compress.onnx_io.weights import Parted, without_data
+from compress.onnx_io.weights import Parted, put_apart, rest_apart, without_data
 
 if TYPE_CHECKING:
     import onnx
@@ -76,16 +77,28 @@ def read_model(path: Path, target: Path | None = None) -> onnx.ModelProto:
             can be, lacks its external data or points outside its folder, holds tensors that are not what they say or
             nodes that unfold without end, or is refused by the ONNX checker; or if its data would be written over.
     """
-    model = parse_model(_bytes(path), f"model {path}")
-    inside = contents(model)
+    return read_apart(path, target).model()
+
+
+def read_apart(path: Path, target: Path | None = None) -> Parted:
+    """Reads, completes and checks an ONNX file; see `read_model`. No weight is ever part of a message."""
+    what = f"model {path}"
+    data, raw = without_raw_data(_bytes(path))
+    skeleton = parse_model(data, what)
+    # The file is let go: its weights are held once.
+    del data
+    inside = contents(skeleton)
+    apart = put_apart(inside, raw)
+    weights = {inside.tensors[index].name: values for index, values in apart.items()}
+    inside = replace(inside, tensors=[tensor for index, tensor in enumerate(inside.tensors) if index not in apart])
     require_external_data(inside.tensors, path)
     for written in (target, _weights_beside(target)) if target is not None else ():
         if written.is_file():
             require_target(written, *_external_files(inside.tensors, path))
-    require_sound(model, f"model {path}", inside)
+    require_sound(skeleton, what, inside)
     load_external_data(inside.tensors, path)
-    check_model(model, f"model {path}")
-    return model
+    check_model(Parted(skeleton, weights), what)
+    return rest_apart(Parted(skeleton, weights))
 
 
 def parse_model(data: bytes, what: str) -> onnx.ModelProto:
@@ -230,14 +243,15 @@ def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 def clear_metadata(model: onnx.ModelProto) -> None:
     """Takes out of a model what `strip_metadata` leaves out."""
     inside = contents(model)
-    carriers: list[Any] = [*model.functions, *inside.nodes, *inside.tensors, *inside.graphs]
-    for graph in inside.graphs:
-        carriers += (*graph.input, *graph.output)
-    for node in inside.nodes:
-        carriers += node.attribute
-    for carrier in carriers:
-        for field in _metadata_of(carrier.DESCRIPTOR):
-            carrier.ClearField(field)
+    values = [value for graph in inside.graphs for value in (*graph.input, *graph.output)]
+    parts: tuple[Sequence[Any], ...] = (
+        model.functions, inside.nodes, inside.attributes, inside.tensors, inside.graphs, values
+    )  # fmt: skip
+    for alike in parts:
+        fields = _metadata_of(alike[0].DESCRIPTOR) if alike else ()
+        for part in alike:
+            for field in fields:
+                part.ClearField(field)
     model.ClearField("doc_string")
 
 

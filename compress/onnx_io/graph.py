@@ -7,7 +7,7 @@ data: an axis whose size differs is symbolic.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from compress.onnx_io.followed import followed
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.plain import Plain, plain_nodes
 from compress.onnx_io.tensors import inner_graphs
+from compress.onnx_io.weights import values_of
 
 # Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
 # last are small, for what is cropped to some length.
@@ -41,6 +42,13 @@ _LARGEST = 1 << 28
 _LONGEST = 1 << 26
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
 _SURE = {np.dtype(kind) for kind in _ELEMENTS.values()}
+# What the commonest attributes hold; `onnx.helper` tells of the others.
+_VALUES: dict[int, Callable[[AttributeProto], Any]] = {
+    AttributeProto.INT: lambda attribute: attribute.i,
+    AttributeProto.INTS: lambda attribute: list(attribute.ints),
+    AttributeProto.FLOAT: lambda attribute: attribute.f,
+    AttributeProto.STRING: lambda attribute: attribute.s,
+}
 _DTYPES = {element: helper.tensor_dtype_to_np_dtype(element) for element in helper.get_all_tensor_dtypes()}
 
 
@@ -85,9 +93,7 @@ def _raw_graph(model: ModelProto, weights: Mapping[str, Array]) -> _Unshaped:
     """Returns a model's nodes and constants in plain terms, and what shapes are inferred from."""
     graph = model.graph
     constants = dict(weights)
-    constants |= {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name not in constants
-    }
+    constants |= {tensor.name: values_of(tensor) for tensor in graph.initializer if tensor.name not in constants}
     written = []
     for node in graph.node:
         if node.op_type == "Constant" and not node.domain:
@@ -135,14 +141,20 @@ def _seeds(graph: Graph) -> dict[str, Array]:
 
 def _node(node: NodeProto, index: int, whole: str) -> Node:
     attributes: dict[str, Any] = {}
+    holds_graphs = False
     for attribute in node.attribute:
-        if attribute.type == AttributeProto.TENSOR:
-            attributes[attribute.name] = numpy_helper.to_array(attribute.t)
-        elif attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        kind = attribute.type
+        if kind in _VALUES and not attribute.ref_attr_name:
+            attributes[attribute.name] = _VALUES[kind](attribute)
+        elif kind == AttributeProto.TENSOR:
+            attributes[attribute.name] = values_of(attribute.t)
+        elif kind in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+            holds_graphs = True
+        else:
             attributes[attribute.name] = helper.get_attribute_value(attribute)
     domain = "" if node.domain == "ai.onnx" else node.domain
     name = node.name or f"{node.op_type}_{index}"
-    captured = tuple(captured_by(node))
+    captured = tuple(captured_by(node)) if holds_graphs else ()
     return Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes, domain, captured, whole)
 
 
@@ -166,7 +178,7 @@ def _constant_value(node: NodeProto) -> Array | None:
     attribute = node.attribute[0]
     value = helper.get_attribute_value(attribute)
     if attribute.name == "value":
-        return numpy_helper.to_array(value)
+        return values_of(value)
     if attribute.name in ("value_int", "value_ints"):
         return np.asarray(value, dtype=np.int64)
     if attribute.name in ("value_float", "value_floats"):
@@ -274,7 +286,10 @@ def _without_weights(model: ModelProto, nodes: list[NodeProto]) -> ModelProto:
         if math.prod(tensor.dims) <= _SMALL and not tensor.external_data:
             graph.initializer.append(tensor)
         elif tensor.name not in declared:
-            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            kind = graph.input.add(name=tensor.name).type.tensor_type
+            kind.elem_type = tensor.data_type
+            for size in tensor.dims:
+                kind.shape.dim.add(dim_value=size)
     return skeleton
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import onnx
     from google.protobuf.message import Message  # type: ignore[import-untyped]
 
+    _Holder = onnx.GraphProto | onnx.FunctionProto
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -22,38 +25,46 @@ class Contents:
     Attributes:
         graphs: its own, and those inside nodes.
         nodes: of all of these and of its functions.
-        tensors: all that it stores: initializers and attributes.
+        attributes: of these nodes.
+        tensors: all that it stores: the initializers of its own graph in their order, those of others, attributes.
     """
 
     graphs: Sequence[onnx.GraphProto]
     nodes: Sequence[onnx.NodeProto]
+    attributes: Sequence[onnx.AttributeProto]
     tensors: Sequence[onnx.TensorProto]
 
 
 def contents(model: onnx.ModelProto) -> Contents:
     """Returns what a model holds."""
-    inside, nodes = list(graphs(model.graph)), []
-    for graph in inside:
-        nodes += graph.node
-    for function in model.functions:
-        nodes += function.node
-        for graph in subgraphs(function.node):
-            nodes += graph.node
+    nodes: list[onnx.NodeProto] = []
+    attributes: list[onnx.AttributeProto] = []
+
+    def with_inner(holders: list[_Holder]) -> list[_Holder]:
+        # It grows by what is found inside.
+        for holder in holders:
+            for node in holder.node:
+                nodes.append(node)
+                attributes.extend(node.attribute)
+                holders.extend(inner_graphs(node))
+        return holders
+
+    inside: list[onnx.GraphProto] = with_inner([model.graph])
+    with_inner(list(model.functions))
     stored: list[onnx.TensorProto] = []
     for graph in inside:
         stored += graph.initializer
         for sparse in graph.sparse_initializer:
             stored += (sparse.values, sparse.indices)
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                stored.append(attribute.t)
-            stored += attribute.tensors
-            if attribute.HasField("sparse_tensor"):
-                stored += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-            for sparse in attribute.sparse_tensors:
-                stored += (sparse.values, sparse.indices)
-    return Contents(inside, nodes, stored)
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            stored.append(attribute.t)
+        stored += attribute.tensors
+        if attribute.HasField("sparse_tensor"):
+            stored += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for sparse in attribute.sparse_tensors:
+            stored += (sparse.values, sparse.indices)
+    return Contents(inside, nodes, attributes, stored)
 
 
 def tensors(model: onnx.ModelProto) -> Sequence[onnx.TensorProto]:
@@ -197,19 +208,28 @@ def stored_bytes(tensor: onnx.TensorProto) -> int | None:
 
     Reading what is stored would copy it. Text is never raw data.
     """
-    import onnx
-
-    if any(size < 0 for size in tensor.dims) or tensor.data_type not in onnx.TensorProto.DataType.values():
+    bits = _element_bits(tensor.data_type)
+    if bits is None or min(tensor.dims, default=0) < 0:
         return None
     elements: int = math.prod(tensor.dims)
-    kind: str = onnx.TensorProto.DataType.Name(tensor.data_type)
+    return (elements * bits + 7) // 8
+
+
+@cache
+def _element_bits(element: int) -> int | None:
+    """Returns how many bits an element takes as raw data, given its type as ONNX numbers it; None if it has none."""
+    import onnx
+
+    if element not in onnx.TensorProto.DataType.values():
+        return None
+    kind: str = onnx.TensorProto.DataType.Name(element)
     if kind in ("UNDEFINED", "STRING"):
         return None
     if kind.endswith(("INT4", "FLOAT4E2M1")):
-        return (elements + 1) // 2
+        return 4
     if kind.endswith("INT2"):
-        return (elements + 3) // 4
-    return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+        return 2
+    return 8 * int(onnx.helper.tensor_dtype_to_np_dtype(element).itemsize)
 
 
 def load_external_data(stored: Iterable[onnx.TensorProto], path: Path) -> None:

@@ -7,15 +7,17 @@ changed and analysed freely, and each weight is decoded once and held once.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.onnx_io.tensors import copy_fields, subgraphs
+from compress.onnx_io.tensors import Contents, copy_fields, subgraphs
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # Tensors up to this many elements stay in the graph: shapes, indices and scales must be readable there.
 SMALL_ELEMENTS = 1024
+# All that a tensor says beside its data, where that is stored in the usual way.
+_SAID = {"dims", "data_type", "name", "doc_string", "data_location", "metadata_props"}
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,57 @@ def take_apart(model: onnx.ModelProto | Parted) -> Parted:
     return Parted(_copied(model, aside), weights)
 
 
+def put_apart(inside: Contents, raw: Mapping[int, NDArray[np.uint8]]) -> dict[int, NDArray[Any]]:
+    """Returns the values of initializers whose data has been taken out of them, as far as it can lie apart.
+
+    Args:
+        inside: what the model holds; tensors whose data cannot lie apart are given it back.
+        raw: the data, by the place of its tensor.
+    """
+    main, *inner = inside.graphs
+    staying = _staying(main, inner) if raw else set()
+    found: dict[int, NDArray[Any]] = {}
+    for index, data in raw.items():
+        tensor = inside.tensors[index]
+        shape, dtype = tuple(tensor.dims), _plain_types().get(tensor.data_type)
+        usual = all(present.name in _SAID for present, _ in tensor.ListFields()) and not tensor.data_location
+        large = min(shape, default=0) >= 0 and math.prod(shape) > SMALL_ELEMENTS
+        apart = usual and large and tensor.name not in staying
+        if apart and dtype is not None and data.size == math.prod(shape) * dtype.itemsize:
+            found[index] = data.view(dtype).reshape(shape)
+            found[index].flags.writeable = False
+        else:
+            tensor.raw_data = data.tobytes()
+    return found
+
+
+def rest_apart(parted: Parted) -> Parted:
+    """Returns a model of whose weights some lie apart already, with the others apart as well."""
+    graph = parted.skeleton.graph
+    constants = (node.attribute[0].t for node in graph.node if _is_constant(node))
+    if not any(map(_is_large, chain(graph.initializer, constants))):
+        return parted
+    rest = take_apart(parted.skeleton)
+    both = {**parted.weights, **rest.weights}
+    names = dict.fromkeys([*(tensor.name for tensor in graph.initializer if tensor.name in both), *both])
+    return Parted(rest.skeleton, {name: both[name] for name in names})
+
+
 def without_data(model: onnx.ModelProto | Parted) -> onnx.ModelProto:
     """Returns a copy in which large tensors are empty ones, of size 0: all that a checker reads of them is there."""
     apart = model.weights if isinstance(model, Parted) else {}
     whole = model.skeleton if isinstance(model, Parted) else model
     return _copied(whole, lambda _, tensor: hollow(tensor, [0]), apart)
+
+
+def values_of(tensor: onnx.TensorProto) -> NDArray[Any]:
+    """Returns what a tensor inside a model holds, as `onnx.numpy_helper.to_array` does; the usual way at once."""
+    dtype = _plain_types().get(tensor.data_type)
+    if dtype is not None and tensor.HasField("raw_data") and not tensor.data_location and sys.byteorder == "little":
+        return np.frombuffer(tensor.raw_data, dtype).reshape(tuple(tensor.dims))
+    from onnx import numpy_helper
+
+    return numpy_helper.to_array(tensor)
 
 
 def hollow(tensor: onnx.TensorProto, shape: Iterable[int]) -> onnx.TensorProto:
@@ -112,29 +162,40 @@ def _copied(
         apart: names of tensors whose data lies apart already.
     """
     graph = model.graph
-    # What a subgraph reads stays where it is: tools look for it there. So do two of one name: it is an error.
-    staying = {name for inner in subgraphs(graph.node) for node in inner.node for name in node.input}
-    staying |= {name for name, count in Counter(tensor.name for tensor in graph.initializer).items() if count > 1}
+    large = {tensor.name for tensor in graph.initializer if tensor.name not in apart and _is_large(tensor)}
+    constants = {node.output[0] for node in graph.node if _is_constant(node) and _is_large(node.attribute[0].t)}
+    if large or constants:
+        staying = _staying(graph, subgraphs(graph.node))
+        large -= staying
+        constants -= staying | {tensor.name for tensor in graph.initializer}
+    leaving = large | set(apart)
+    constants |= {node.output[0] for node in graph.node if _is_constant(node) and node.output[0] in apart}
     copy = type(model)()
     copy_fields(model, copy, but=("graph",))
     copy_fields(graph, copy.graph, but=("initializer", "node"))
     for tensor in graph.initializer:
-        leaves = tensor.name in apart or (_is_large(tensor) and tensor.name not in staying)
-        copy.graph.initializer.append(replace(tensor.name, tensor) if leaves else tensor)
-    staying |= {tensor.name for tensor in graph.initializer}
-    large = {node.output[0] for node in graph.node if _is_constant(node) and _is_large(node.attribute[0].t)} - staying
-    large |= {node.output[0] for node in graph.node if _is_constant(node) and node.output[0] in apart}
-    if not large:
+        copy.graph.initializer.append(replace(tensor.name, tensor) if tensor.name in leaving else tensor)
+    if not constants:
         copy.graph.node.extend(graph.node)
         return copy
     for node in graph.node:
-        if not _is_constant(node) or node.output[0] not in large:
+        if not _is_constant(node) or node.output[0] not in constants:
             copy.graph.node.append(node)
             continue
         emptied, value = copy.graph.node.add(), node.attribute[0]
         copy_fields(node, emptied, but=("attribute",))
         emptied.attribute.add(name=value.name, type=value.type, t=replace(node.output[0], value.t))
     return copy
+
+
+def _staying(graph: onnx.GraphProto, inner: Iterable[onnx.GraphProto]) -> set[str]:
+    """Returns the names of tensors that stay where they are, given the graphs inside nodes.
+
+    What those read stays: tools look for it there. So do two of one name: it is an error.
+    """
+    counts = Counter(tensor.name for tensor in graph.initializer)
+    read = {name for one in inner for node in one.node for name in node.input}
+    return read | {name for name, count in counts.items() if count > 1}
 
 
 def _is_constant(node: onnx.NodeProto) -> bool:
@@ -159,4 +220,4 @@ def _plain_types() -> Mapping[int, np.dtype[Any]]:
     import onnx
 
     kinds = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind) for kind in onnx.helper.get_all_tensor_dtypes()}
-    return {kind: dtype for kind, dtype in kinds.items() if dtype.isbuiltin == 1}
+    return {kind: dtype for kind, dtype in kinds.items() if dtype.isbuiltin == 1 and not dtype.hasobject}

@@ -45,10 +45,12 @@ class Blocked:
 def blocked_channels(trace: Trace) -> list[Blocked]:
     """Returns the constant and the unread channels behind weights that remain, with what keeps them."""
     kept = sweep(trace)
-    because = Reasons(trace, kept)
-    found: list[Blocked] = []
-    for one in weighted(trace):
-        stuck = (one.constant(trace) | one.unread(trace)) & one.stays(kept)
+    idle = ((one, one.idle(trace) & one.stays(kept)) for one in weighted(trace))
+    staying = [(one, stuck) for one, stuck in idle if stuck.any()]
+    if not staying:
+        return []
+    because, found = Reasons(trace, kept), []
+    for one, stuck in staying:
         counts = Counter(because.of(int(atom), one.node) for atom in one.atoms[stuck])
         found += [
             Blocked(one.output, keeper, one.node.operator, reason, count) for (keeper, reason), count in counts.items()

@@ -15,7 +15,7 @@ from onnx import ModelProto
 from compress.artifact import folder_for, require_target
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
-from compress.onnx_io.file import read_model, require_sound
+from compress.onnx_io.file import read_apart, require_sound
 from compress.onnx_io.runtime import prepare_runtime
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
@@ -123,8 +123,7 @@ def _result(
     file = Path(model) if isinstance(model, Path | str) else None
     if isinstance(model, ModelProto):
         require_sound(model, "the model")
-    # What was read is let go: its weights are held once.
-    parted = take_apart(model if isinstance(model, ModelProto) else read_model(Path(model), drafts.target))
+    parted = take_apart(model) if isinstance(model, ModelProto) else read_apart(Path(model), drafts.target)
     given = None
     if inputs is not None:
         given = samples_for(parted.skeleton, Path(inputs) if isinstance(inputs, str) else inputs)

@@ -40,6 +40,10 @@ class Weighted:
         """Returns which channels depend on the input, and no output depends on them. Shape: (C,)."""
         return ~self.constant(trace) & ~only_axis(trace.demand(self.output), self.axis, self.atoms.size)
 
+    def idle(self, trace: Trace) -> Array:
+        """Returns which channels are constant or unread: what no output depends on. Shape: (C,)."""
+        return ~only_axis(trace.demand(self.output), self.axis, self.atoms.size)
+
     def stays(self, kept: Kept) -> Array:
         """Returns which channels remain. Shape: (C,)."""
         return kept.mask(self.output, self.axis)
