@@ -42,8 +42,10 @@ def hoist(graph: gs.Graph, proto: GraphProto, owned: Owned) -> None:
 def inner_graphs(graph: gs.Graph, proto: GraphProto) -> Iterator[tuple[gs.Graph, GraphProto]]:
     """Yields the graphs that the nodes of a graph hold, beside what they are imported from or exported to."""
     for node, node_proto in zip(graph.nodes, proto.node, strict=True):
-        protos = {attribute.name: attribute.g for attribute in node_proto.attribute if attribute.HasField("g")}
-        yield from ((value, protos[name]) for name, value in node.attrs.items() if isinstance(value, gs.Graph))
+        inner = {name: value for name, value in node.attrs.items() if isinstance(value, gs.Graph)}
+        if inner:
+            protos = {attribute.name: attribute.g for attribute in node_proto.attribute if attribute.HasField("g")}
+            yield from ((value, protos[name]) for name, value in inner.items())
 
 
 def _homeless_in(graph: gs.Graph, proto: GraphProto, owned: Owned) -> dict[str, TensorProto]:
