@@ -127,10 +127,13 @@ def _parameters(model: onnx.ModelProto) -> int:
         stored |= {node.output[0]: _constant(node) for node in holder.node if node.op_type == "Constant"}
     for holder in holders:
         for node in holder.node:
+            operator = node.op_type
             for position, name in enumerate(node.input):
                 element, shape = stored.get(name, (0, ()))
-                is_float = element in floats and position not in _STEERING.get(node.op_type, ())
-                if shape and (is_float or position in _INTEGER_WEIGHTS.get(node.op_type, ())):
+                if not shape:
+                    continue
+                is_float = element in floats and position not in _STEERING.get(operator, ())
+                if is_float or position in _INTEGER_WEIGHTS.get(operator, ()):
                     counted[name] = math.prod(shape)
     return sum(counted.values())
 

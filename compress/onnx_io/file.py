@@ -16,7 +16,7 @@ from compress.artifact import atomic_path, require_file, require_target, write_b
 from compress.errors import ModelFileError
 from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
-from compress.onnx_io.parts import file_bytes, file_parts, without_raw_data
+from compress.onnx_io.parts import FileParts, without_raw_data
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
 from compress.onnx_io.tensors import (
     Contents,
@@ -97,8 +97,9 @@ def read_apart(path: Path, target: Path | None = None) -> Parted:
             require_target(written, *_external_files(inside.tensors, path))
     require_sound(skeleton, what, inside)
     load_external_data(inside.tensors, path)
-    check_model(Parted(skeleton, weights), what)
-    return rest_apart(Parted(skeleton, weights))
+    parted = rest_apart(Parted(skeleton, weights))
+    check_model(parted, what)
+    return parted
 
 
 def parse_model(data: bytes, what: str) -> onnx.ModelProto:
@@ -163,9 +164,10 @@ def write_model(model: onnx.ModelProto | Parted, path: Path) -> None:
         MachineError: if the folder cannot be written or the disk is full.
         ModelFileError: if the model is too large even without its weights.
     """
-    if fits_one_file(file_bytes(model)):
+    parts = FileParts(model)
+    if fits_one_file(parts.size):
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            file.writelines(file_parts(model))
+            file.writelines(parts)
         return
     model = model.model() if isinstance(model, Parted) else model
     weights = _weights_beside(path)

@@ -160,7 +160,8 @@ def _node(node: NodeProto, index: int, whole: str) -> Node:
 
 def captured_by(node: NodeProto) -> list[str]:
     """Returns the names that the subgraphs of a node read from outside."""
-    return [name for graph in inner_graphs(node) for name in _captured(graph)]
+    inner = inner_graphs(node)
+    return [name for graph in inner for name in _captured(graph)] if inner else []
 
 
 def _captured(graph: GraphProto) -> list[str]:
@@ -349,7 +350,9 @@ def _known(graph: GraphProto) -> tuple[dict[str, Shape], dict[str, np.dtype[Any]
         if tensor.elem_type in _DTYPES:
             elements[value.name] = _DTYPES[tensor.elem_type]
         if tensor.HasField("shape"):
-            sizes = [dim.dim_value or (0 if dim.HasField("dim_value") else -1) for dim in tensor.shape.dim]
-            if min(sizes, default=0) >= 0 and math.prod(sizes) <= _LARGEST and max(sizes, default=0) <= _LONGEST:
+            sizes = [dim.dim_value for dim in tensor.shape.dim]
+            if 0 in sizes and not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+                continue
+            if min(sizes, default=0) >= 0 and max(sizes, default=0) <= _LONGEST and math.prod(sizes) <= _LARGEST:
                 shapes[value.name] = tuple(sizes)
     return shapes, elements

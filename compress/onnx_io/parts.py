@@ -68,42 +68,44 @@ def _raw_data(data: bytes, tensor: Field) -> Field | None:
     return found[0] if found and found[0].stop - found[0].content > SMALL_ELEMENTS else None
 
 
-def file_parts(model: onnx.ModelProto | Parted) -> Iterator[bytes | memoryview]:
-    """Yields what the deterministic serialisation of a model consists of, in its order.
+class FileParts:
+    """What the deterministic serialisation of a model consists of, in its order.
 
     Args:
         model: not changed meanwhile; what a newer version of ONNX has added to its fields is left out.
+
+    Attributes:
+        model: the same.
+        size: how many bytes there are.
     """
-    whole, initializer, raw_data = _keys()
-    parted = (model if isinstance(model, Parted) else Parted(model)).constants_inside()
-    graph = parted.skeleton.graph
-    head, tail = _around(parted.skeleton, "graph")
-    start, end = _around(graph, "initializer")
-    sizes = [_size(tensor, parted.weights.get(tensor.name)) for tensor in graph.initializer]
-    prefixes = [prefix(initializer, size) for size in sizes]
-    length = len(start) + sum(map(len, prefixes)) + sum(sizes) + len(end)
-    yield head + prefix(whole, length) + start
-    for before_tensor, tensor in zip(prefixes, graph.initializer, strict=True):
-        values = parted.weights.get(tensor.name)
-        if values is None:
-            yield before_tensor + tensor.SerializeToString(deterministic=True)
-            continue
-        before, after = _around(tensor, "raw_data")
-        yield before_tensor + before + prefix(raw_data, values.nbytes)
-        yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        yield after
-    yield end + tail
 
+    def __init__(self, model: onnx.ModelProto | Parted) -> None:
+        self.model = model
+        whole, initializer, _ = _keys()
+        self._parted = (model if isinstance(model, Parted) else Parted(model)).constants_inside()
+        graph = self._parted.skeleton.graph
+        head, tail = _around(self._parted.skeleton, "graph")
+        start, end = _around(graph, "initializer")
+        sizes = [_size(tensor, self._parted.weights.get(tensor.name)) for tensor in graph.initializer]
+        self._prefixes = [prefix(initializer, size) for size in sizes]
+        length = len(start) + sum(map(len, self._prefixes)) + sum(sizes) + len(end)
+        self._head, self._tail = head + prefix(whole, length) + start, end + tail
+        self.size = len(head) + len(prefix(whole, length)) + length + len(tail)
 
-def file_bytes(model: onnx.ModelProto | Parted) -> int:
-    """Returns how large a model's file is."""
-    whole, initializer, _ = _keys()
-    parted = (model if isinstance(model, Parted) else Parted(model)).constants_inside()
-    graph = parted.skeleton.graph
-    start, end = _around(graph, "initializer")
-    sizes = [_size(tensor, parted.weights.get(tensor.name)) for tensor in graph.initializer]
-    length = len(start) + sum(len(prefix(initializer, size)) + size for size in sizes) + len(end)
-    return sum(map(len, _around(parted.skeleton, "graph"))) + len(prefix(whole, length)) + length
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        raw_data = _keys()[2]
+        parted = self._parted
+        yield self._head
+        for before_tensor, tensor in zip(self._prefixes, parted.skeleton.graph.initializer, strict=True):
+            values = parted.weights.get(tensor.name)
+            if values is None:
+                yield before_tensor + tensor.SerializeToString(deterministic=True)
+                continue
+            before, after = _around(tensor, "raw_data")
+            yield before_tensor + before + prefix(raw_data, values.nbytes)
+            yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+            yield after
+        yield self._tail
 
 
 def _size(tensor: onnx.TensorProto, values: NDArray[Any] | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -125,15 +125,22 @@ def rest_apart(parted: Parted) -> Parted:
 
 def without_data(model: onnx.ModelProto | Parted) -> onnx.ModelProto:
     """Returns a copy in which large tensors are empty ones, of size 0: all that a checker reads of them is there."""
-    apart = model.weights if isinstance(model, Parted) else {}
-    whole = model.skeleton if isinstance(model, Parted) else model
-    return _copied(whole, lambda _, tensor: hollow(tensor, [0]), apart)
+    if not isinstance(model, Parted):
+        return _copied(model, lambda _, tensor: hollow(tensor, [0]))
+    copy = type(model.skeleton)()
+    copy.CopyFrom(model.skeleton)
+    constants = ((node.output[0], node.attribute[0].t) for node in copy.graph.node if _is_constant(node))
+    for name, tensor in chain(((tensor.name, tensor) for tensor in copy.graph.initializer), constants):
+        if name in model.weights:
+            tensor.dims[:] = [0]
+    return copy
 
 
 def values_of(tensor: onnx.TensorProto) -> NDArray[Any]:
     """Returns what a tensor inside a model holds, as `onnx.numpy_helper.to_array` does; the usual way at once."""
     dtype = _plain_types().get(tensor.data_type)
-    if dtype is not None and tensor.HasField("raw_data") and not tensor.data_location and sys.byteorder == "little":
+    usual = tensor.HasField("raw_data") and not tensor.data_location and not tensor.HasField("segment")
+    if dtype is not None and usual and sys.byteorder == "little":
         return np.frombuffer(tensor.raw_data, dtype).reshape(tuple(tensor.dims))
     from onnx import numpy_helper
 
@@ -152,29 +159,25 @@ def hollow(tensor: onnx.TensorProto, shape: Iterable[int]) -> onnx.TensorProto:
 def _copied(
     model: onnx.ModelProto,
     replace: Callable[[str, onnx.TensorProto], onnx.TensorProto],
-    apart: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Returns a copy in which something takes the place of each large tensor; it is not copied itself.
 
     Args:
         model: not changed.
         replace: from the name under which a tensor is read, and the tensor, to what stands there.
-        apart: names of tensors whose data lies apart already.
     """
     graph = model.graph
-    large = {tensor.name for tensor in graph.initializer if tensor.name not in apart and _is_large(tensor)}
+    large = {tensor.name for tensor in graph.initializer if _is_large(tensor)}
     constants = {node.output[0] for node in graph.node if _is_constant(node) and _is_large(node.attribute[0].t)}
     if large or constants:
         staying = _staying(graph, subgraphs(graph.node))
         large -= staying
         constants -= staying | {tensor.name for tensor in graph.initializer}
-    leaving = large | set(apart)
-    constants |= {node.output[0] for node in graph.node if _is_constant(node) and node.output[0] in apart}
     copy = type(model)()
     copy_fields(model, copy, but=("graph",))
     copy_fields(graph, copy.graph, but=("initializer", "node"))
     for tensor in graph.initializer:
-        copy.graph.initializer.append(replace(tensor.name, tensor) if tensor.name in leaving else tensor)
+        copy.graph.initializer.append(replace(tensor.name, tensor) if tensor.name in large else tensor)
     if not constants:
         copy.graph.node.extend(graph.node)
         return copy

@@ -11,7 +11,7 @@ from compress.errors import ModelFileError
 from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.file import strip_metadata
 from compress.onnx_io.functions import inlined
-from compress.onnx_io.parts import file_bytes
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
@@ -74,7 +74,7 @@ class Original:
     @cached_property
     def file_bytes(self) -> int:
         """The size of its file."""
-        return file_bytes(self.model)
+        return FileParts(self.model).size
 
     def workpiece(self) -> Workpiece:
         """Returns it as something for passes to work on."""
@@ -182,12 +182,12 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     except PassError as error:
         return replace(original.kept("", Proof(False, reason=str(error))), notes=[], active=frozenset(active))
     result = piece.model
-    size = file_bytes(result)
-    original.drafts.write(result, size)
+    file = FileParts(result)
+    original.drafts.write(file)
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
     proof = judge.prove(result, once=not notes)
     cost = piece.work if notes else original.cost
-    attempt = Attempt(result, cost, size, notes, proof, None, piece.trace, frozenset(active), opened)
+    attempt = Attempt(result, cost, file.size, notes, proof, None, piece.trace, frozenset(active), opened)
     return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compress.artifact import Draft
 from compress.onnx_io.file import fits_one_file, write_model
-from compress.onnx_io.parts import file_parts
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.weights import Parted
 
 
@@ -22,7 +22,7 @@ class Drafts:
 
     def __init__(self, target: Path | None = None) -> None:
         self.target = target
-        self._model: Parted | None = None
+        self._file: FileParts | None = None
         self._draft: Draft | None = None
 
     def __enter__(self) -> Drafts:
@@ -31,15 +31,15 @@ class Drafts:
     def __exit__(self, *_: object) -> None:
         self._drop()
 
-    def write(self, model: Parted, size_bytes: int) -> None:
+    def write(self, file: FileParts) -> None:
         """Writes a result that may be kept, in place of the one before; one that needs two files is written later."""
         self._drop()
-        if self.target is not None and fits_one_file(size_bytes):
-            self._model, self._draft = model, Draft(self.target, file_parts(model))
+        if self.target is not None and fits_one_file(file.size):
+            self._file, self._draft = file, Draft(self.target, file)
 
     def keep(self, model: Parted) -> None:
         """Writes the result that is wanted, unless that has been done."""
-        if self._draft is not None and model is self._model:
+        if self._draft is not None and self._file is not None and model is self._file.model:
             self._draft.keep()
         elif self.target is not None:
             write_model(model, self.target)
@@ -47,4 +47,4 @@ class Drafts:
     def _drop(self) -> None:
         if self._draft is not None:
             self._draft.drop()
-        self._model = self._draft = None
+        self._file = self._draft = None

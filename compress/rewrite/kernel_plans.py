@@ -177,6 +177,8 @@ def smaller(one: Convolved, *, cut: bool = True) -> tuple[Kernel, tuple[slice, .
         cut: whether the input may be cut where padding would become negative, if that is worth it.
     """
     used = np.asarray(one.nonzero.any(axis=(0, 1)))
+    if used.all():
+        return one.kernel, tuple(slice(0, size) for size in used.shape)
     within, whole = one.kernel.only(used, cut=False), one.kernel.only(used)
     if not cut or whole[0].size == within[0].size:
         return within

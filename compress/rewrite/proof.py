@@ -19,7 +19,7 @@ from onnx import ModelProto
 
 from compress.errors import DataError, ModelFileError
 from compress.onnx_io.file import check_model, write_model
-from compress.onnx_io.parts import file_bytes, file_parts
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.runtime import RemoteSession, RunError, borrowed_runtime
 from compress.onnx_io.weights import Parted
 from compress.rewrite.difference import Difference, difference
@@ -241,8 +241,9 @@ def prove(
 
 def _source(model: ModelProto | Parted, path: Path, file: Path | None = None) -> bytes | Path:
     """Returns a model as bytes, or as a file if there are too many of them: the one it is from, or a new one."""
-    if file_bytes(model) > _PIPED_BYTES:
+    parts = FileParts(model)
+    if parts.size > _PIPED_BYTES:
         if file is None:
             write_model(model, path)
         return file or path
-    return b"".join(file_parts(model))
+    return b"".join(parts)

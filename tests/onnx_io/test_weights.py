@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from compress.errors import ModelFileError
 from compress.onnx_io.file import check_model, write_model
-from compress.onnx_io.parts import file_bytes, file_parts
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted, take_apart, without_data
 
 SHARED = Path(__file__).parents[3] / "shared" / "models"
@@ -47,8 +47,8 @@ def test_what_is_taken_apart_is_put_together_again(constant: bool, dtype: type) 
     assert list(parted.weights) == ["w"]
     assert parted.skeleton.ByteSize() < 500 < whole.ByteSize()
     assert parted.model() == whole
-    assert b"".join(file_parts(parted)) == whole.SerializeToString(deterministic=True)
-    assert file_bytes(parted) == file_bytes(whole) == whole.ByteSize()
+    assert b"".join(FileParts(parted)) == whole.SerializeToString(deterministic=True)
+    assert FileParts(parted).size == FileParts(whole).size == whole.ByteSize()
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_published_models_are_written_byte_by_byte_as_one_message_is(path: Path 
         pytest.skip("no published models beside the repository")
     whole = onnx.load(path)
     serialised = whole.SerializeToString(deterministic=True)
-    assert b"".join(file_parts(whole)) == serialised
-    assert b"".join(file_parts(take_apart(whole))) == serialised
+    assert b"".join(FileParts(whole)) == serialised
+    assert b"".join(FileParts(take_apart(whole))) == serialised
     parted = take_apart(whole)
-    assert file_bytes(parted) == sum(map(len, file_parts(parted)))
+    assert FileParts(parted).size == sum(map(len, FileParts(parted)))
     assert parted.model() == whole
 
 
@@ -71,8 +71,8 @@ def test_lengths_of_any_size_are_written_as_protobuf_does(sizes: list[int], text
     weights = [numpy_helper.from_array(np.zeros(size, np.uint8), f"w{i}") for i, size in enumerate(sizes)]
     graph = helper.make_graph([], text, [], [], weights, doc_string=text)
     whole = helper.make_model(graph, producer_name=text)
-    assert b"".join(file_parts(whole)) == whole.SerializeToString(deterministic=True)
-    assert file_bytes(whole) == whole.ByteSize()
+    assert b"".join(FileParts(whole)) == whole.SerializeToString(deterministic=True)
+    assert FileParts(whole).size == whole.ByteSize()
 
 
 def test_a_weight_that_a_subgraph_reads_stays() -> None:

@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from compress.errors import MachineError
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.weights import take_apart
 from compress.rewrite import rewrite_file
 from compress.rewrite.drafts import Drafts
@@ -20,8 +21,8 @@ def test_what_is_kept_appears_and_the_rest_goes(tmp_path: Path) -> None:
     target = tmp_path / "out" / "model.onnx"
     first, second = take_apart(_model(1)), take_apart(_model(2))
     with Drafts(target) as drafts:
-        drafts.write(first, 1000)
-        drafts.write(second, 1000)
+        drafts.write(FileParts(first))
+        drafts.write(FileParts(second))
         assert not target.exists()
         assert len(list(target.parent.iterdir())) == 1
         drafts.keep(second)
@@ -32,7 +33,7 @@ def test_what_is_kept_appears_and_the_rest_goes(tmp_path: Path) -> None:
 def test_another_result_than_the_draft_can_be_kept(tmp_path: Path) -> None:
     target, other = tmp_path / "model.onnx", take_apart(_model(2))
     with Drafts(target) as drafts:
-        drafts.write(take_apart(_model(1)), 1000)
+        drafts.write(FileParts(take_apart(_model(1))))
         drafts.keep(other)
     assert list(tmp_path.iterdir()) == [target]
     assert onnx.load(target) == other.model()
@@ -41,7 +42,7 @@ def test_another_result_than_the_draft_can_be_kept(tmp_path: Path) -> None:
 def test_nothing_stays_of_what_fails(tmp_path: Path) -> None:
     def fail() -> None:
         with Drafts(tmp_path / "model.onnx") as drafts:
-            drafts.write(take_apart(_model(1)), 1000)
+            drafts.write(FileParts(take_apart(_model(1))))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -52,7 +53,7 @@ def test_nothing_stays_of_what_fails(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with Drafts(tmp_path / "file" / "model.onnx") as drafts, pytest.raises(MachineError, match="cannot"):
-        drafts.write(take_apart(_model(1)), 1000)
+        drafts.write(FileParts(take_apart(_model(1))))
 
 
 def test_the_file_is_there_before_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

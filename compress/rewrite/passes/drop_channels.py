@@ -51,9 +51,6 @@ class DropChannels(Pass):
         for node, edit in edits:
             if edit is not None:
                 _edit(graph, names, origin(nodes, node), edit)
-        for tensor in graph.tensors().values():
-            if isinstance(tensor, gs.Variable) and tensor not in graph.inputs and tensor not in graph.outputs:
-                tensor.shape = None
         notes = [f"constants that stay are no longer read by {silenced} layers"] if silenced else []
         return [f"{removed} channels removed", *notes]
 
