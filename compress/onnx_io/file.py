@@ -6,11 +6,11 @@ that names the file, the reason and the next step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from compress.artifact import atomic_path, require_file, require_target, write_bytes
 from compress.errors import ModelFileError
@@ -52,6 +52,8 @@ __all__ = [
     "write_model",
 ]
 
+_Found = TypeVar("_Found")
+
 # Protobuf refuses a message of 2 GiB or more.
 _MESSAGE_LIMIT_BYTES = 2**31 - 1
 # Smaller tensors stay in the message when the others go to a file beside it: shapes must be readable without it.
@@ -83,10 +85,8 @@ def read_model(path: Path, target: Path | None = None) -> onnx.ModelProto:
 def read_apart(path: Path, target: Path | None = None) -> Parted:
     """Reads, completes and checks an ONNX file; see `read_model`. No weight is ever part of a message."""
     what = f"model {path}"
-    data, raw = without_raw_data(_bytes(path))
+    data, raw = _read(path, without_raw_data)
     skeleton = parse_model(data, what)
-    # The file is let go: its weights are held once.
-    del data
     inside = contents(skeleton)
     apart = put_apart(inside, raw)
     weights = {inside.tensors[index].name: values for index, values in apart.items()}
@@ -202,7 +202,7 @@ def model_files(path: Path) -> list[Path]:
     Raises:
         ModelFileError: as `read_model` does, but for the checker.
     """
-    model = parse_model(_bytes(path), f"model {path}")
+    model = parse_model(_read(path, lambda file, _: file.read()), f"model {path}")
     stored = tensors(model)
     require_external_data(stored, path)
     return [path, *_external_files(stored, path)]
@@ -263,7 +263,8 @@ def _metadata_of(kind: Any) -> tuple[str, ...]:
     return tuple(field for field in ("doc_string", "metadata_props", "value_info") if field in kind.fields_by_name)
 
 
-def _bytes(path: Path) -> bytes:
+def _read(path: Path, how: Callable[[BinaryIO, int], _Found]) -> _Found:
+    """Returns what a function makes of a file that may be a model, and of its size."""
     require_file(path, "model")
     size = path.stat().st_size
     if size > _MESSAGE_LIMIT_BYTES:
@@ -274,7 +275,8 @@ def _bytes(path: Path) -> bytes:
             next_step="save its weights as external data",
         )
     try:
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            return how(file, size)
     except OSError as error:
         raise ModelFileError(f"model {path} cannot be read ({error.strerror})", next_step="check its rights") from error
 

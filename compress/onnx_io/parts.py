@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
-from compress.onnx_io.wire import Field, WireError, fields, key_of, prefix
+from compress.onnx_io.wire import Field, Source, WireError, fields, key_of, prefix
 
 if TYPE_CHECKING:
     import onnx
@@ -25,43 +25,45 @@ def _keys() -> tuple[int, int, int]:
     return key_of(model, "graph"), key_of(graph, "initializer"), key_of(tensor, "raw_data")
 
 
-def without_raw_data(data: bytes) -> tuple[bytes, dict[int, NDArray[np.uint8]]]:
-    """Takes the data of large initializers out of a file, before it is parsed.
+def without_raw_data(file: BinaryIO, size: int) -> tuple[bytes, dict[int, NDArray[np.uint8]]]:
+    """Reads a file, and the data of large initializers apart from it: no parser ever copies them.
 
     Args:
-        data: the file, of whatever kind and in whatever state.
+        file: of whatever kind and in whatever state; unbuffered.
+        size: in bytes.
 
     Returns:
         The file without them, and what has been taken from which initializer. Where anything about the bytes is
-        unusual, the file is returned as it is: the parser says whether it is a model.
+        unusual, the whole file: the parser says whether it is a model.
     """
     taken: dict[int, NDArray[np.uint8]] = {}
     whole, initializer, _ = _keys()
-    view, parts, done, index = memoryview(data), [], 0, 0
+    source, parts, done, index = Source(file, size), [], 0, 0
     try:
-        for graph in fields(data, 0, len(data), whole):
-            inner: list[bytes | memoryview] = []
+        for graph in fields(source, 0, size, whole):
+            inner: list[bytes] = []
             copied = graph.content
-            for tensor in fields(data, graph.content, graph.stop, initializer):
-                raw = _raw_data(data, tensor) if tensor.stop - tensor.content > SMALL_ELEMENTS else None
+            for tensor in fields(source, graph.content, graph.stop, initializer):
+                raw = _raw_data(source, tensor) if tensor.stop - tensor.content > SMALL_ELEMENTS else None
                 if raw is not None:
-                    taken[index] = np.frombuffer(data, np.uint8, raw.stop - raw.content, raw.content).copy()
                     rest = tensor.stop - tensor.content - (raw.stop - raw.start)
-                    inner += (view[copied : tensor.start], prefix(initializer, rest))
-                    inner += (view[tensor.content : raw.start], view[raw.stop : tensor.stop])
+                    inner += (source.part(copied, tensor.start), prefix(initializer, rest))
+                    inner += (source.part(tensor.content, raw.start), source.part(raw.stop, tensor.stop))
+                    taken[index] = source.array(raw.content, raw.stop)
                     copied = tensor.stop
                 index += 1
-            inner.append(view[copied : graph.stop])
-            parts += [view[done : graph.start], prefix(whole, sum(map(len, inner))), *inner]
+            inner.append(source.part(copied, graph.stop))
+            parts += [source.part(done, graph.start), prefix(whole, sum(map(len, inner))), *inner]
             done = graph.stop
+        return b"".join([*parts, source.part(done, size)]), taken
     except WireError:
-        return data, {}
-    return (b"".join([*parts, view[done:]]), taken) if taken else (data, taken)
+        file.seek(0)
+        return file.read(), {}
 
 
-def _raw_data(data: bytes, tensor: Field) -> Field | None:
+def _raw_data(source: Source, tensor: Field) -> Field | None:
     """Returns the raw data of a tensor, if it is large."""
-    found = list(fields(data, tensor.content, tensor.stop, _keys()[2]))
+    found = list(fields(source, tensor.content, tensor.stop, _keys()[2]))
     if len(found) > 1:
         # The parser takes the last.
         raise WireError

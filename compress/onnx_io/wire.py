@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # How the content of a field is told from what follows it.
 _VARINT, _DELIMITED = 0, 2
 _SIZES = {1: 8, 5: 4}  # of numbers that are not written as groups of bits
 _LONGEST_VARINT = 10
+_MARGIN = 2 * _LONGEST_VARINT  # what a field begins with at most
+_WINDOW = 1 << 13
 
 
 class WireError(Exception):
@@ -29,11 +36,50 @@ class Field(NamedTuple):
     stop: int
 
 
-def fields(data: bytes, start: int, stop: int, key: int) -> Iterator[Field]:
+class Source:
+    """A file of which only what is asked for is read.
+
+    Args:
+        file: unbuffered; it has to stay as it is meanwhile.
+        size: of the file.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self.size = size
+        self._window, self._start = b"", 0
+
+    def near(self, at: int) -> tuple[bytes, int]:
+        """Returns bytes that hold what follows a place, and where they begin."""
+        if not self._start <= at <= self._start + len(self._window) - _MARGIN:
+            self._file.seek(at)
+            self._window, self._start = self._file.read(_WINDOW), at
+        return self._window, self._start
+
+    def part(self, start: int, stop: int) -> bytes:
+        """Returns a part of the file."""
+        if self._start <= start and stop <= self._start + len(self._window):
+            return self._window[start - self._start : stop - self._start]
+        return self.array(start, stop).tobytes()
+
+    def array(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Returns a part of the file, not copied again. Raises WireError if there is less than there was."""
+        found = np.empty(stop - start, np.uint8)
+        self._file.seek(start)
+        done = 0
+        while done < found.size:
+            count = self._file.readinto(found[done:].data)  # type: ignore[attr-defined]
+            if not count:
+                raise WireError
+            done += count
+        return found
+
+
+def fields(source: Source, start: int, stop: int, key: int) -> Iterator[Field]:
     """Yields the fields of a message that have one key.
 
     Args:
-        data: what the message is a part of.
+        source: what the message is a part of.
         start: where it begins.
         stop: where it ends.
         key: see `key_of`.
@@ -41,22 +87,27 @@ def fields(data: bytes, start: int, stop: int, key: int) -> Iterator[Field]:
     Raises:
         WireError: if a field reaches beyond the message, or is none that can be told.
     """
-    at = start
+    data, base = source.near(start)
+    at, safe = start, base + len(data) - _MARGIN
     try:
         while at < stop:
-            begin = at
+            if not base <= at <= safe:
+                data, base = source.near(at)
+                safe = base + len(data) - _MARGIN
+            place = at - base
             # Most keys and lengths are a single byte.
-            found, at = (data[at], at + 1) if data[at] < 0x80 else _read_varint(data, at)
+            found, place = (data[place], place + 1) if data[place] < 0x80 else _read_varint(data, place)
             kind = found & 7
             if kind == _DELIMITED:
-                length, at = (data[at], at + 1) if data[at] < 0x80 else _read_varint(data, at)
+                length, place = (data[place], place + 1) if data[place] < 0x80 else _read_varint(data, place)
             elif kind == _VARINT:
-                length = _read_varint(data, at)[1] - at
+                length = _read_varint(data, place)[1] - place
             elif kind in _SIZES:
                 length = _SIZES[kind]
             else:
                 raise WireError
-            content, at = at, at + length
+            begin, content = at, base + place
+            at = content + length
             if at > stop:
                 raise WireError
             if found == key:
