@@ -155,9 +155,11 @@ def only_axis(cells: Array, axis: int, size: int) -> Array:
 
 def along(cells: Array, axis: int, size: int) -> Array:
     """Returns the value at each position of one axis, NaN where it is unknown or not the same all over the others."""
-    rows = np.moveaxis(cells, axis, 0).reshape(cells.shape[axis], -1)
-    first = rows[:, 0]
-    return np.broadcast_to(np.where((rows == first[:, None]).all(axis=1), first, np.nan), (size,))
+    found = cells.reshape(-1)
+    if cells.size != cells.shape[axis] or cells.dtype.kind != "f":
+        rows = np.moveaxis(cells, axis, 0).reshape(cells.shape[axis], -1)
+        found = np.where((rows == rows[:, :1]).all(axis=1), rows[:, 0], np.nan)
+    return found if found.size == size else np.broadcast_to(found, (size,))
 
 
 def reading(pairs: Array, inputs: Array) -> Array:

@@ -242,13 +242,13 @@ class Labels:
 
     def unify_operands(self, operands: list[tuple[Factors, Shape]], rank: int, node: Node) -> Factors:
         """Ties tensors, given as (factors, shape), that are combined position by position after broadcasting."""
-        shapes = [_padded(shape, rank) for _, shape in operands]
+        longer = [_set_of_longer(_padded(shape, rank)) for _, shape in operands]
         padded = [[factor.reshape(_padded(factor.shape, rank)) for factor in factors] for factors, _ in operands]
         for (i, mine), (j, theirs) in permutations(enumerate(padded), 2):
             for factor in mine:
-                shared = {axis for axis in coverage(factor) if shapes[j][axis] > 1}
-                covering = [other for other in theirs if not covered(other).isdisjoint(shared)]
-                bare = shared.difference(*map(covered, covering))
+                shared = covered(factor) & longer[j]
+                covering = [other for other in theirs if not shared.isdisjoint(covered(other))]
+                bare = shared.difference(*[covered(other) for other in covering])
                 if bare:
                     self.hold(factor, tuple(bare), node, "combined with a tensor whose channels cannot go")
                 for other in covering if i < j else ():

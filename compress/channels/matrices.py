@@ -6,7 +6,7 @@ As […, M, K, N], with size 1 where an operand has no axis, they are combined p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Operand:
     outer: int | None
     rank: int
 
-    @property
+    @cached_property
     def turned(self) -> bool:
         """Whether the two axes stand the other way round."""
         return self.outer is not None and (self.outer < self.inner) != self.first
@@ -84,7 +84,7 @@ class Matrices:
 
 
 @cache
-def matrices(rank_a: int, rank_b: int, *, turned_a: bool = False, turned_b: bool = False) -> Matrices:
+def matrices(rank_a: int, rank_b: int, turned_a: bool, turned_b: bool) -> Matrices:
     """Returns how operands of some ranks lie; 1-D ones cannot be transposed."""
     rank = max(2, rank_a, rank_b)
     return Matrices(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from typing import Any, TypeVar
@@ -21,7 +21,6 @@ from compress.channels.rules import rules
 from compress.channels.rules.base import Rule
 from compress.channels.rules.opaque import Opaque
 from compress.channels.widths import MINIMAL, WidthPolicy
-from compress.channels.windows import Windows
 
 _T = TypeVar("_T")
 _OPAQUE = Opaque()
@@ -57,8 +56,6 @@ class Trace:
         endless: tensors computed from constants alone, of which some hold numbers that are not finite.
         settling: whether what must come out right is being found, rather than what depends on the input.
         sharpening: whether what is read place by place is being found.
-        shown: by the first output of a weighted sum, which of its outputs shows which constant input.
-        windows: by the first output of a convolution, where its windows read.
     """
 
     graph: Graph
@@ -78,11 +75,9 @@ class Trace:
     sharp: dict[str, Array] = field(default_factory=dict)
     tainted: set[str] = field(default_factory=set)
     endless: set[str] = field(default_factory=set)
-    shown: dict[str, Array] = field(default_factory=dict)
-    windows: dict[str, Windows] = field(default_factory=dict)
     _reader: Node | None = None
     # Not for the constructor: a trace that differs in anything finds for itself.
-    _found: dict[str, Any] = field(default_factory=dict, init=False)
+    _found: dict[Any, Any] = field(default_factory=dict, init=False)
     _scales: dict[int, tuple[Array, float]] = field(default_factory=dict)
     settling: bool = False
     sharpening: bool = False
@@ -128,6 +123,13 @@ class Trace:
         """The tensors that something reads."""
         inner = (name for node in self.graph.nodes for name in (*node.inputs, *node.captured))
         return frozenset((*inner, *self.graph.outputs))
+
+    def once(self, key: Hashable, find: Callable[[], _T]) -> _T:
+        """Returns what `find` finds, looked for once for each key; it is not to be changed."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: _T = self._found[key]
+        return found
 
     def uses(self, name: str) -> int:
         """Returns how often a tensor is read."""
@@ -398,10 +400,7 @@ def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:
 
     @wraps(function)
     def look(known: Trace) -> _T:
-        if function.__name__ not in known._found:
-            known._found[function.__name__] = function(known)
-        found: _T = known._found[function.__name__]
-        return found
+        return known.once(function, lambda: function(known))
 
     return look
 

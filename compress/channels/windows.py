@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 
 from compress.channels.graph import Array, Node, Shape
 
+GEOMETRY = ("strides", "dilations", "pads", "auto_pad", "output_shape")  # attributes that say where windows lie
 LARGEST_MAP = 1 << 18  # numbers of a tensor that is told apart place by place
 _EVEN = 1e-7  # a map whose places differ by less, relative to what was added up, is the same everywhere
 
@@ -48,18 +50,21 @@ class Windows:
         """Yields the index of each tap, in the order of a kernel's entries."""
         return product(*(range(places.shape[1]) for places in self.places))
 
+    @cached_property
     def always(self) -> Array:
-        """Returns which taps read within the input for every position of the result. Shape: (taps of all axes,)."""
+        """Which taps read within the input for every position of the result. Shape: (taps of all axes,)."""
         return _outer([self._steady(axis) for axis in range(len(self.places))])
 
+    @cached_property
     def sometimes(self) -> Array:
-        """Returns which taps read within the input for some positions, and beyond it for others. Shape: (taps,)."""
+        """Which taps read within the input for some positions, and beyond it for others. Shape: (taps,)."""
         pairs = zip(self.places, self.free, strict=True)
         touching = [np.asarray((places >= 0).any(axis=0) | free) for places, free in pairs]
-        return np.asarray(_outer(touching) & ~self.always())
+        return np.asarray(_outer(touching) & ~self.always)
 
+    @cached_property
     def shares(self) -> Array:
-        """Returns for which share of the positions of the result each tap reads within the input. Shape: (taps,)."""
+        """For which share of the positions of the result each tap reads within the input. Shape: (taps,)."""
         found: Array = np.ones(1)
         for places in self.places:
             found = np.outer(found, (places >= 0).mean(axis=0)).reshape(-1)

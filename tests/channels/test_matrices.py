@@ -24,7 +24,7 @@ def test_side_by_side_operands_multiply_position_by_position(first, second, turn
     random = np.random.default_rng(0)
     a, b = random.standard_normal(first), random.standard_normal(second)
     stored = _turned(a, turned_a), _turned(b, turned_b)
-    sides = matrices(a.ndim, b.ndim, turned_a=turned_a, turned_b=turned_b)
+    sides = matrices(a.ndim, b.ndim, turned_a, turned_b)
     framed = sides.a.framed(stored[0]), sides.b.framed(stored[1])
     summed = np.asarray((framed[0] * framed[1]).sum(axis=-2))
     np.testing.assert_allclose(sides.as_result(summed), a @ b)
@@ -33,7 +33,7 @@ def test_side_by_side_operands_multiply_position_by_position(first, second, turn
 
 @pytest.mark.parametrize(("first", "second", "turned_a", "turned_b"), CASES)
 def test_an_operand_comes_back_as_it_was(first, second, turned_a, turned_b):
-    sides = matrices(len(first), len(second), turned_a=turned_a, turned_b=turned_b)
+    sides = matrices(len(first), len(second), turned_a, turned_b)
     for side, shape, turned in ((sides.a, first, turned_a), (sides.b, second, turned_b)):
         stored = _turned(np.arange(np.prod(shape)).reshape(shape), turned)
         framed = side.framed(stored)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
     from compress.channels.alike import Likeness
     from compress.channels.sweep import Kept
     from compress.channels.trace import Trace
+
+_T = TypeVar("_T")
+RuleType = TypeVar("RuleType", bound="Rule")
+
+
+def once_a_node(find: Callable[[RuleType, Node, Trace], _T]) -> Callable[[RuleType, Node, Trace], _T]:
+    """Makes a method of a rule, of what is known once a node is evaluated, look at each node of a trace once.
+
+    What it returns is not to be changed.
+    """
+
+    @wraps(find)
+    def look(rule: RuleType, node: Node, trace: Trace) -> _T:
+        return trace.once((find, node), lambda: find(rule, node, trace))
+
+    return look
 
 
 @dataclass(frozen=True)

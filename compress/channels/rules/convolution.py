@@ -10,7 +10,7 @@ from compress.channels.alike_contraction import contracted
 from compress.channels.graph import Array, Node
 from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit
+from compress.channels.rules.base import NodeEdit, once_a_node
 from compress.channels.rules.windowed import WindowedSum, windows_of
 from compress.channels.windows import Windows
 
@@ -84,6 +84,7 @@ class Convolution(WindowedSum):
         groups = int(node.attributes.get("group", 1))
         return weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
 
+    @once_a_node
     def _windows(self, node: Node, trace: Trace) -> Windows:
         return windows_of(node, trace)
 

@@ -50,6 +50,10 @@ class Elementwise(Rule):
         trace.labels.factors[node.outputs[0]] = factors
 
     def evaluate(self, node: Node, trace: Trace) -> None:
+        operands = filter(None, node.inputs[: self.operands])
+        if node.key in _SUMS and not all(name in trace.values or name in trace.examples for name in operands):
+            # What is added to something unknown is unknown.
+            return
         combine(node, trace, lambda values: self.function(values, node.attributes))
 
     def need(self, node: Node, trace: Trace) -> None:

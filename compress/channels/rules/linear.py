@@ -16,7 +16,7 @@ from compress.channels.labels import as_factors, coverage, on_axis, some
 from compress.channels.matrices import Matrices, Operand, matrices
 from compress.channels.numbering import ONE
 from compress.channels.rules import rules
-from compress.channels.rules.base import Rule, holds_channels, muted, output_shape, tells_no_places
+from compress.channels.rules.base import Rule, holds_channels, muted, once_a_node, output_shape, tells_no_places
 from compress.channels.windows import LARGEST_MAP
 
 if TYPE_CHECKING:
@@ -210,9 +210,13 @@ class MatrixProduct(Rule):
 
     def _sides(self, node: Node, trace: Trace) -> Matrices:
         """Returns how the operands lie."""
-        ranks = (len(trace.graph.shapes[name]) for name in node.inputs[:2])
-        turned = {f"turned_{one}": bool(node.attributes.get(f"trans{one.upper()}", 0)) for one in "ab"}
-        return matrices(*ranks, **turned)
+        shapes, attributes = trace.graph.shapes, node.attributes
+        return matrices(
+            len(shapes[node.inputs[0]]),
+            len(shapes[node.inputs[1]]),
+            bool(attributes.get("transA", 0)),
+            bool(attributes.get("transB", 0)),
+        )
 
     def _evaluate_product(self, node: Node, trace: Trace) -> None:
         """Σ_k a_k b_k is known where each term is: it is zero if one of its factors is, whatever the other may be.
@@ -265,6 +269,7 @@ class MatrixProduct(Rule):
             np.broadcast_to(right, (*right.shape[:-2], size, right.shape[-1])),
         )
 
+    @once_a_node
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each contracted position of A, NaN where it varies."""
         axis = self._sides(node, trace).a.inner
@@ -272,6 +277,7 @@ class MatrixProduct(Rule):
         value = trace.values.get(node.input(0))
         return np.full(size, np.nan) if value is None else along(value, axis, size).astype(np.float64)
 
+    @once_a_node
     def _uneven(self, node: Node, trace: Trace) -> Array:
         """Returns which contracted positions of A are constant and differ from row to row. Shape: (K,), booleans."""
         axis = self._sides(node, trace).a.inner

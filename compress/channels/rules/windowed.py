@@ -15,8 +15,16 @@ import numpy as np
 from compress.channels.cells import along, only_axis, read_by, reading, response, shrink, store
 from compress.channels.graph import Array, Node
 from compress.channels.labels import on_axis
-from compress.channels.rules.base import NO_CARRIERS, Rule, able_to_carry, holds_channels, keep_inputs, muted
-from compress.channels.windows import LARGEST_MAP, Windows, evened, summed, windows
+from compress.channels.rules.base import (
+    NO_CARRIERS,
+    Rule,
+    able_to_carry,
+    holds_channels,
+    keep_inputs,
+    muted,
+    once_a_node,
+)
+from compress.channels.windows import GEOMETRY, LARGEST_MAP, Windows, evened, summed, windows
 
 if TYPE_CHECKING:
     from compress.channels.sweep import Kept
@@ -157,21 +165,18 @@ class WindowedSum(Rule):
             read = trace.asked(y) if symbolic else trace.asked_sharply(y)
             return read_by(self._shown(node, trace), only_axis(read, 1, sizes[1]))
         # No bias may change, so every constant is shown; or no weight, so that what is read has to be right.
-        constant = (np.nan_to_num(self._inputs(node, trace)) != 0) | self._uneven(node, trace)
+        inputs = self._inputs(node, trace)
+        constant = (~np.isnan(inputs) & (inputs != 0)) | self._uneven(node, trace)
         return np.asarray(read_by(self._pairs(node, trace), only_axis(trace.asked(y), 1, sizes[1])) & constant)
 
+    @once_a_node
     def _shown(self, node: Node, trace: Trace) -> Array:
         """Returns which output shows which constant input, so that no bias can stand for it. Shape: (g, O/g, C/g)."""
-        if node.outputs[0] not in trace.shown:
-            trace.shown[node.outputs[0]] = self._find_shown(node, trace)
-        return trace.shown[node.outputs[0]]
-
-    def _find_shown(self, node: Node, trace: Trace) -> Array:
         pairs, inputs, uneven = self._pairs(node, trace), self._inputs(node, trace), self._uneven(node, trace)
-        constant = np.nan_to_num(inputs) != 0
+        constant = ~np.isnan(inputs) & (inputs != 0)
         groups, outputs, width = pairs.shape
         found = np.zeros(pairs.shape, dtype=bool)
-        places = self._windows(node, trace).sometimes()
+        places = self._windows(node, trace).sometimes
         if places.any() and constant.any():
             group, column = np.nonzero(constant.reshape(groups, width))
             entries = self._by_group(node, trace)[group, :, column].reshape(len(group), outputs, places.size)
@@ -238,12 +243,14 @@ class WindowedSum(Rule):
             return NO_CARRIERS
         return able_to_carry(self._inputs(node, trace))
 
+    @once_a_node
     def _inputs(self, node: Node, trace: Trace) -> Array:
         """Returns the constant value of each input channel, NaN where it varies over input, batch or space."""
         size = trace.graph.shapes[node.input(0)][1]
         value = trace.values.get(node.input(0))
         return np.full(size, np.nan, np.float32) if value is None else along(value, 1, size)
 
+    @once_a_node
     def _uneven(self, node: Node, trace: Trace) -> Array:
         """Returns which input channels are constant and differ from place to place. Shape: (C,), booleans."""
         shape, value = trace.graph.shapes[node.input(0)], trace.values.get(node.input(0))
@@ -261,7 +268,7 @@ class WindowedSum(Rule):
 
         Shapes: `inputs` (C,), result (O,).
         """
-        weight, places = self._by_group(node, trace), self._windows(node, trace).shares()
+        weight, places = self._by_group(node, trace), self._windows(node, trace).shares
         per_group = inputs.reshape(len(weight), -1)
         if per_group.shape[1] == 1:
             # Depthwise: all groups at once.
@@ -275,14 +282,10 @@ class WindowedSum(Rule):
 
 def windows_of(node: Node, trace: Trace, *, transposed: bool = False) -> Windows:
     """Returns where the windows of a convolution read."""
-    if node.outputs[0] not in trace.windows:
-        trace.windows[node.outputs[0]] = _windows_of(node, trace, transposed=transposed)
-    return trace.windows[node.outputs[0]]
-
-
-def _windows_of(node: Node, trace: Trace, *, transposed: bool) -> Windows:
     x, y = node.input(0), node.outputs[0]
     shape, result = trace.graph.shapes[x], trace.graph.shapes[y]
     free = tuple(trace.graph.is_dynamic(x, axis) for axis in range(2, len(shape)))
     kernel = trace.graph.shapes[node.input(1)][2:]
-    return windows(node, kernel, shape[2:], result[2:], free, transposed=transposed)
+    # Most networks repeat a few convolutions.
+    key = (kernel, shape[2:], result[2:], free, transposed, *(str(node.attributes.get(name)) for name in GEOMETRY))
+    return trace.once(key, lambda: windows(node, kernel, shape[2:], result[2:], free, transposed=transposed))
