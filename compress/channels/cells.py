@@ -162,9 +162,9 @@ def along(cells: Array, axis: int, size: int) -> Array:
     return found if found.size == size else np.broadcast_to(found, (size,))
 
 
-def reading(pairs: Array, inputs: Array) -> Array:
-    """Returns which outputs read one of the marked inputs. Shapes: (g, O/g, C/g) and (C,) → (O,)."""
-    return _any_along(pairs & inputs.reshape(len(pairs), 1, -1), 2).reshape(-1)
+def reading(pairs: Array, inputs: Array | None = None) -> Array:
+    """Returns which outputs read one of the marked inputs, or any. Shapes: (g, O/g, C/g) and (C,) → (O,)."""
+    return _any_along(pairs if inputs is None else pairs & inputs.reshape(len(pairs), 1, -1), 2).reshape(-1)
 
 
 def read_by(pairs: Array, outputs: Array) -> Array:
@@ -210,7 +210,7 @@ def shrink(cells: Array, axes: range | tuple[int, ...]) -> Array:
     """Gives size 1 to those of `axes` along which nothing changes."""
     for axis in axes:
         if cells.shape[axis] > 1:
-            first = cells.take([0], axis=axis)
+            first = cells[(slice(None),) * axis + (slice(1),)]
             if same(cells, first):
                 cells = first
     return cells

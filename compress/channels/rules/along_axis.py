@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,7 @@ from compress.channels.cells import store
 from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.labels import Factors, as_factors, coverage, on_axis
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule, holds_channels
+from compress.channels.rules.base import NodeEdit, Rule, holds_channels, once_a_node
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -110,7 +111,7 @@ class AlongAxis(Rule):
                     before, after = trace.graph.shapes[segment.source], trace.graph.shapes[name]
                     cut = tuple(a for a in range(len(after)) if a != axis and before[a] != after[a])
                     part = np.asarray(demand.any(axis=cut, keepdims=True)) if cut else demand
-                    part = part if part.shape[axis] == 1 else part.take(range(start, stop), axis)
+                    part = part if part.shape[axis] == 1 else part[(slice(None),) * axis + (slice(start, stop),)]
                     size = before[axis]
                     trace.need(segment.source, scatter(part, segment.positions, axis, size))
                 start = stop
@@ -162,7 +163,7 @@ class AlongAxis(Rule):
                 parts.append(whole[segment.source].take(segment.positions, axis=axis))
                 continue
             new = [segment.positions.size if a == axis else size for a, size in enumerate(across)]
-            parts.append(labels.fresh(int(np.prod(new))).reshape(new))
+            parts.append(labels.fresh(math.prod(new)).reshape(new))
         beside: list[tuple[Factors, Shape]] = []
         for name in dict.fromkeys(sources):
             factors = tuple(f for f in labels.of(name) if axis not in coverage(f))
@@ -175,7 +176,7 @@ class AlongAxis(Rule):
         labels = trace.labels
         rank = len(trace.graph.shapes[sources[0]])
         found = {name: [f for f in labels.of(name) if axis in coverage(f)] for name in sources}
-        beside = {tuple(np.delete(f.shape, axis)) for factors in found.values() for f in factors}
+        beside = {f.shape[:axis] + f.shape[axis + 1 :] for factors in found.values() for f in factors}
         if labels.spread and len(beside) == 1 and all(len(factors) == 1 for factors in found.values()):
             return {name: factors[0] for name, factors in found.items()}
         return {name: on_axis(labels.axis(name, axis, node), axis, rank) for name in sources}
@@ -223,6 +224,7 @@ class Concatenation(AlongAxis):
 
     prompted = True
 
+    @once_a_node
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         shapes = trace.graph.shapes
         axis = int(node.attributes["axis"]) % len(shapes[node.input(0)])
@@ -235,6 +237,7 @@ class Splitting(AlongAxis):
 
     prompted = True
 
+    @once_a_node
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         shapes, x = trace.graph.shapes, node.input(0)
         axis = int(node.attributes.get("axis", 0)) % len(shapes[x])

@@ -12,7 +12,7 @@ from compress.channels.alike_cells import Cells
 from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, project, read_by, reading, response, same, store
 from compress.channels.graph import Array, Node
-from compress.channels.labels import as_factors, coverage, on_axis, some
+from compress.channels.labels import as_factors, coverage, every, on_axis, some
 from compress.channels.matrices import Matrices, Operand, matrices
 from compress.channels.numbering import ONE
 from compress.channels.rules import rules
@@ -70,9 +70,12 @@ class MatrixProduct(Rule):
             return
         if weight is None or weight.ndim != 2 or c is None or (c.ndim > 1 and c.shape[0] > 1):
             return
+        pairs = self._pairs(node, trace)
+        if node.input(0) not in trace.values and every(reading(pairs)):
+            return
         inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
         unknown = np.isnan(inputs)
-        varies = reading(self._pairs(node, trace), unknown & ~uneven)
+        varies = reading(pairs, unknown & ~uneven)
         if varies.all():
             return
         values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0

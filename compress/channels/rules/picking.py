@@ -12,7 +12,7 @@ from compress.channels.graph import Array, Node, as_array
 from compress.channels.labels import as_factors, coverage
 from compress.channels.rules import rule
 from compress.channels.rules.along_axis import AlongAxis, Segment, scatter, take
-from compress.channels.rules.base import NodeEdit, Rule
+from compress.channels.rules.base import NodeEdit, Rule, once_a_node
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -208,6 +208,7 @@ class Gathering(Rule):
     def _axis(self, node: Node, trace: Trace) -> int:
         return int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)])
 
+    @once_a_node
     def _index(self, node: Node, trace: Trace) -> Array | None:
         """Returns the positions that are picked, counted from the start; None if they are not known."""
         index = trace.integers(node.input(1))

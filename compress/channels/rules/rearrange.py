@@ -98,7 +98,8 @@ class Transposition(Rearrangement):
         return cells.transpose(self._order(node, cells.ndim))
 
     def backward(self, cells: Array, node: Node, trace: Trace) -> Array:
-        return cells.transpose(np.argsort(self._order(node, cells.ndim)))
+        order = self._order(node, cells.ndim)
+        return cells.transpose(sorted(range(cells.ndim), key=order.__getitem__))
 
     def _order(self, node: Node, rank: int) -> list[int]:
         return [int(axis) for axis in node.attributes.get("perm", range(rank - 1, -1, -1))]

@@ -14,7 +14,7 @@ import numpy as np
 
 from compress.channels.cells import along, only_axis, read_by, reading, response, shrink, store
 from compress.channels.graph import Array, Node
-from compress.channels.labels import on_axis
+from compress.channels.labels import every, on_axis
 from compress.channels.rules.base import (
     NO_CARRIERS,
     Rule,
@@ -54,7 +54,10 @@ class WindowedSum(Rule):
         weight, bias = trace.full(node.input(1)), self._bias(node, trace)
         if weight is None or bias is None:
             return
-        inputs, uneven, pairs = self._inputs(node, trace), self._uneven(node, trace), self._pairs(node, trace)
+        pairs = self._pairs(node, trace)
+        if node.input(0) not in trace.values and every(reading(pairs)):
+            return
+        inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
         varies = reading(pairs, np.isnan(inputs) & ~uneven)
         if varies.all():
             return
