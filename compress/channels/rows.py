@@ -204,18 +204,31 @@ def parts_of(count: int, width: int) -> Iterator[slice]:
 
 
 def _direction(width: int) -> Array:
-    """Returns what numbers are multiplied by for a projection. Shape: (width,)."""
-    return _drawn(1 << max(10, width.bit_length()))[:width]
+    """Returns what numbers are multiplied by for a projection: from 0.5 to 1. Shape: (width,)."""
+    return _directions(1 << max(10, width.bit_length()))[:width]
 
 
 @cache
-def _drawn(count: int) -> Array:
-    return np.random.default_rng(count).uniform(0.5, 1.0, count)
+def _directions(count: int) -> Array:
+    return 0.5 + (_scattered(count) >> np.uint64(11)) * 2.0**-54
 
 
 @cache
 def _factors(count: int) -> Array:
-    """Returns odd numbers drawn once, after a 1 that keeps an order of the first keys. Shape: (count,), uint64."""
-    drawn = np.random.default_rng(0).integers(1, 2**63, count, dtype=np.uint64) | np.uint64(1)
-    drawn[:1] = 1
-    return drawn
+    """Returns odd numbers, after a 1 that keeps an order of the first keys. Shape: (count,), uint64."""
+    factors = _scattered(count) | np.uint64(1)
+    factors[:1] = 1
+    return factors
+
+
+def _scattered(count: int) -> Array:
+    """Returns numbers without a pattern, always the same ones. Shape: (count,), uint64.
+
+    Loading numpy's generators would take as long as a small graph does.
+
+    Source: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (SplitMix64).
+    """
+    found = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(found ^ (found >> np.uint64(31)))
