@@ -92,22 +92,22 @@ class Numbering:
     def _compared(self, new: Rows, seen: _Seen, floor: Array | float) -> Array:
         """Returns an id for each new row, that of a row which was seen where there is an equal one."""
         shared = seen.sharing(new)
-        every = new if shared is None else joined([shared, new])
-        standing = leaders(every, self.tolerance, floor)
+        both = new if shared is None else joined([shared, new])
+        standing = leaders(both, self.tolerance, floor)
         if standing is None:
             new.ids[:] = self._ids(len(new.ids))
             seen.add(new)
             return new.ids
-        before = len(every.ids) - len(new.ids)
-        every.ids[standing[:before]] = every.ids[:before]
-        heading = np.zeros(len(every.ids), dtype=bool)
+        before = len(both.ids) - len(new.ids)
+        both.ids[standing[:before]] = both.ids[:before]
+        heading = np.zeros(len(both.ids), dtype=bool)
         heading[standing] = True
-        heads = np.flatnonzero(heading & (every.ids < 0))
-        every.ids[heads] = self._ids(heads.size)
+        heads = np.flatnonzero(heading & (both.ids < 0))
+        both.ids[heads] = self._ids(heads.size)
         if heads.size:
-            new.ids[heads - before] = every.ids[heads]
+            new.ids[heads - before] = both.ids[heads]
             seen.add(new.at(heads - before))
-        return np.asarray(every.ids[standing[before:]])
+        return np.asarray(both.ids[standing[before:]])
 
     def _ids(self, count: int) -> Array:
         """Returns ids that nothing else has. Shape: (count,)."""
