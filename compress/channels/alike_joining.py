@@ -8,8 +8,8 @@ import numpy as np
 
 from compress.channels.alike import Likeness, frozen
 from compress.channels.alike_cells import Cells
+from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node
-from compress.channels.labels import coverage
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE
 

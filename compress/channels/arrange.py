@@ -18,8 +18,9 @@ from functools import cached_property
 
 import numpy as np
 
+from compress.channels.factors import STAYS, coverage, on_axis
 from compress.channels.graph import Array
-from compress.channels.labels import STAYS, Slices, coverage, on_axis
+from compress.channels.labels import Slices
 from compress.channels.slices import slices_by_cells
 from compress.channels.sweep import WHOLE_SLICES, minimal, needed, sliceable
 from compress.channels.trace import Trace

@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from compress.channels.factors import STAYS, coverage
 from compress.channels.graph import Array
-from compress.channels.labels import STAYS, Labels, coverage
+from compress.channels.labels import Labels
 from compress.channels.sweep import Kept, keep_only
 from compress.channels.trace import Trace
 

@@ -1,11 +1,7 @@
 """Labels: which positions of which tensors stand or fall together.
 
-A *factor* of a tensor is an integer array of the tensor's rank. Axes that it covers have their full size, the others
-size 1; its entries are *atoms*. A position of the tensor goes if the atom of any of its factors there goes. A tensor
-starts with one factor for each of its axes (weights), or none (graph inputs); shape operators are applied to the
-factors themselves. An axis that no factor covers can lose nothing.
-
-Atoms that must go together are *unified*; connected components are the *classes*. Atom 0 is the one that always stays.
+A tensor starts with one factor for each of its axes (weights), or none (graph inputs); shape operators are applied to
+the factors themselves. Atoms that must go together are *unified*; connected components are the *classes*.
 
 Where channels are spread over several axes (heads × dimensions, groups × channels of a group), only whole slices can
 go. Atoms that go exactly where such a slice goes are tied to it as `Slices`: they say nothing of its single cells.
@@ -15,15 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import permutations
 
 import numpy as np
 
-from compress.channels.graph import Array, Graph, Node, Shape
-
-STAYS = 0
-Factors = tuple[Array, ...]
+from compress.channels.components import smallest_tied
+from compress.channels.factors import (
+    STAYS,
+    Factors,
+    as_factors,
+    ascending,
+    coverage,
+    covered,
+    every,
+    longer,
+    on_axis,
+    some,
+)
+from compress.channels.graph import Array, Graph, Node
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Labels:
         found = self.factors.get(name)
         if found is None:
             shape = self.graph.shapes.get(name, ()) if name in self.graph.constants else ()
-            found = tuple([on_axis(self.fresh(shape[axis]), axis, len(shape)) for axis in _longer(shape)])
+            found = tuple([on_axis(self.fresh(shape[axis]), axis, len(shape)) for axis in longer(shape)])
             self.factors[name] = found
         return found
 
@@ -102,33 +106,8 @@ class Labels:
         found = self._distinct.get(id(factor))
         if found is None:
             atoms = factor.reshape(-1)
-            found = self._distinct[id(factor)] = _ascend(atoms) or np.unique(atoms).size == atoms.size
+            found = self._distinct[id(factor)] = ascending(atoms) or np.unique(atoms).size == atoms.size
         return found
-
-    def hand_back(self) -> None:
-        """Says of stored weights what operators have said of tensors computed from them: transposed, sliced, cast."""
-        computed = dict.fromkeys(name for name, _ in self.roles if name not in self.graph.constants)
-        if not computed:
-            return
-        # Every axis of a constant has atoms of its own.
-        axes = [(n, coverage(f)[0], f) for n in self.graph.constants for f in self.of(n) if len(coverage(f)) == 1]
-        owner = np.full(self._count, -1)
-        for index, (_, _, factor) in enumerate(axes):
-            owner[factor.reshape(-1)] = index
-        owner[STAYS] = -1
-        for name in computed:
-            stored: dict[str, None] = {}
-            for factor in self.of(name):
-                for index in np.unique(owner[factor.reshape(-1)]):
-                    source, own, _ = axes[index]
-                    role = self.roles.get((name, coverage(factor)[0])) if len(coverage(factor)) == 1 else None
-                    if index >= 0 and role is not None:
-                        self.roles.setdefault((source, own), role)
-                    if index >= 0:
-                        stored[source] = None
-            for source in stored if name in self.reuse else ():
-                share = np.prod(self.graph.shapes[name]) / np.prod(self.graph.shapes[source])
-                self.reuse[source] = self.reuse.get(source, 0) + round(self.reuse[name] * min(1.0, share))
 
     def producing_axes(self) -> dict[str, int]:
         """Returns, for each weight that produces channels, the axis that does."""
@@ -216,7 +195,7 @@ class Labels:
         found = atoms.reshape(-1)
         if not every(found):
             found = found[found != STAYS]
-        self.pins.append(Pin(found if _ascend(found) else np.unique(found), node.name, reason))
+        self.pins.append(Pin(found if ascending(found) else np.unique(found), node.name, reason))
 
     def unify(self, first: Array | None, second: Array | None, node: Node) -> None:
         """Makes atoms of two arrays of one (broadcast) shape go together; one beside atom 0 stays."""
@@ -236,33 +215,6 @@ class Labels:
         if some(apart):
             self._edges.append((a, b) if every(apart) else (a[apart], b[apart]))
 
-    def unify_elementwise(self, names: list[str], rank: int, node: Node) -> Factors:
-        """Ties the operands of a broadcasting operator; returns the factors of its result of `rank` axes."""
-        return self.unify_operands([(self.of(name), self.graph.shapes[name]) for name in names], rank, node)
-
-    def unify_operands(self, operands: list[tuple[Factors, Shape]], rank: int, node: Node) -> Factors:
-        """Ties tensors, given as (factors, shape), that are combined position by position after broadcasting."""
-        longer = [_set_of_longer(_padded(shape, rank)) for _, shape in operands]
-        padded = [[factor.reshape(_padded(factor.shape, rank)) for factor in factors] for factors, _ in operands]
-        for (i, mine), (j, theirs) in permutations(enumerate(padded), 2):
-            for factor in mine:
-                shared = covered(factor) & longer[j]
-                covering = [other for other in theirs if not shared.isdisjoint(covered(other))]
-                bare = shared.difference(*[covered(other) for other in covering])
-                if bare:
-                    self.hold(factor, tuple(bare), node, "combined with a tensor whose channels cannot go")
-                for other in covering if i < j else ():
-                    self._tie(factor, other, node)
-        return _largest(padded)
-
-    def _tie(self, first: Array, second: Array, node: Node) -> None:
-        """Ties two factors that are combined: cell by cell, or slice by slice where one covers a single axis."""
-        wide, narrow = (second, first) if len(coverage(first)) < len(coverage(second)) else (first, second)
-        if len(coverage(narrow)) == 1 < len(coverage(wide)):
-            self.tie_slices(wide, coverage(narrow)[0], narrow.reshape(-1), node)
-        else:
-            self.unify(first, second, node)
-
     def classes(self, extra: Sequence[tuple[Array, Array]] = ()) -> Array:
         """Returns the class of each atom: the smallest atom that it is tied to.
 
@@ -271,96 +223,9 @@ class Labels:
         """
         if not extra and self._classes[:2] == (self._count, len(self._edges)):
             return self._classes[2]
-        found = self._tied(extra)
+        beside = [tuple(x.reshape(-1) for x in np.broadcast_arrays(*pair)) for pair in extra]
+        found = smallest_tied(self._count, [*self._edges, *beside])
         if not extra:
             found.flags.writeable = False
             self._classes = self._count, len(self._edges), found
         return found
-
-    def _tied(self, extra: Sequence[tuple[Array, Array]]) -> Array:
-        parent = np.arange(self._count)
-        edges = self._edges + [tuple(x.reshape(-1) for x in np.broadcast_arrays(*pair)) for pair in extra]
-        if not edges:
-            return parent
-        a = np.concatenate([edge[0] for edge in edges])
-        b = np.concatenate([edge[1] for edge in edges])
-        # Hooking and pointer jumping, vectorised: each round links every root to the smallest root beside it.
-        while True:
-            while True:
-                jumped = parent[parent]
-                if (jumped == parent).all():
-                    break
-                parent = jumped
-            roots_a, roots_b = parent[a], parent[b]
-            apart = roots_a != roots_b
-            if not apart.any():
-                return parent
-            a, b = roots_a[apart], roots_b[apart]
-            np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
-
-
-def coverage(factor: Array) -> tuple[int, ...]:
-    """Returns the axes that a factor covers."""
-    return _longer(factor.shape)
-
-
-def covered(factor: Array) -> frozenset[int]:
-    """Returns the axes that a factor covers, as a set."""
-    return _set_of_longer(factor.shape)
-
-
-@lru_cache(maxsize=1024)
-def _set_of_longer(shape: Shape) -> frozenset[int]:
-    return frozenset(_longer(shape))
-
-
-@lru_cache(maxsize=1024)
-def _longer(shape: Shape) -> tuple[int, ...]:
-    """Returns the axes of more than one position."""
-    return tuple([axis for axis, size in enumerate(shape) if size > 1])
-
-
-def on_axis(atoms: Array, axis: int, rank: int) -> Array:
-    """Returns 1-D atoms as a factor of a tensor of `rank` axes."""
-    return atoms.reshape(_only(axis, atoms.size, rank))
-
-
-def as_factors(*factors: Array) -> Factors:
-    """Returns those of `factors` that cover an axis and hold an atom that can go."""
-    return tuple([factor for factor in factors if factor.size > 1 and some(factor)])
-
-
-def some(cells: Array) -> bool:
-    """Tells whether any entry is not zero; on the few entries that most arrays have, much faster than `any`."""
-    return bool(np.count_nonzero(cells))
-
-
-def every(cells: Array) -> bool:
-    """Tells whether no entry is zero."""
-    return bool(np.count_nonzero(cells) == cells.size)
-
-
-@lru_cache(maxsize=1024)
-def _only(axis: int, size: int, rank: int) -> Shape:
-    shape = [1] * rank
-    shape[axis % rank] = size
-    return tuple(shape)
-
-
-def _padded(shape: Shape, rank: int) -> Shape:
-    return (1,) * (rank - len(shape)) + shape
-
-
-def _ascend(atoms: Array) -> bool:
-    """Tells whether atoms stand in their order, none of them twice: most are new ones."""
-    return every(atoms[1:] > atoms[:-1])
-
-
-def _largest(operands: list[list[Array]]) -> Factors:
-    """Drops factors that cover no more axes than one of another operand: they have been unified with it."""
-    found = [(index, factor) for index, factors in enumerate(operands) for factor in factors if covered(factor)]
-    kept: list[tuple[int, Array]] = []
-    for index, factor in sorted(found, key=lambda pair: -len(coverage(pair[1]))):
-        if not any(index != other and covered(factor) <= covered(larger) for other, larger in kept):
-            kept.append((index, factor))
-    return tuple([factor for _, factor in kept])

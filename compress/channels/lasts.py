@@ -11,8 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
+from compress.channels.factors import coverage
 from compress.channels.graph import Array
-from compress.channels.labels import Labels, coverage
+from compress.channels.labels import Labels
 from compress.channels.slices import slices_by_cells, whole_slices
 
 _TRIED = 16  # so many channels are tried as the last of a tensor

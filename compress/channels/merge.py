@@ -14,8 +14,8 @@ import numpy as np
 from compress.channels.alike import Likeness, Read
 from compress.channels.alike_cells import Cells
 from compress.channels.arrange import arrange
+from compress.channels.factors import coverage
 from compress.channels.graph import Array
-from compress.channels.labels import coverage
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE
 from compress.channels.sweep import ALL_DEAD, Kept, needed, sweep

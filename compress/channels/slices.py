@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from compress.channels.factors import coverage, on_axis
 from compress.channels.graph import Array
-from compress.channels.labels import Labels, Slices, coverage, on_axis
+from compress.channels.labels import Labels, Slices
 
 Tied = list[tuple[Array, list[Slices]]]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compress.channels.factors import STAYS, coverage
 from compress.channels.graph import Array, Node, Shape
-from compress.channels.labels import STAYS, Labels, coverage
+from compress.channels.labels import Labels
 from compress.channels.lasts import Lasts
 from compress.channels.rules.base import NodeEdit
 from compress.channels.slices import whole_slices

@@ -17,6 +17,7 @@ import numpy as np
 
 from compress.channels.graph import Array, Graph, Node
 from compress.channels.labels import Labels
+from compress.channels.roles import hand_back
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule
 from compress.channels.rules.opaque import Opaque
@@ -376,7 +377,7 @@ def trace(
         labels.asked.clear()
         result.rule(node).label(node, result)
         ignored[node] = [name for name in node.inputs if name and name not in labels.asked]
-    labels.hand_back()
+    hand_back(labels)
     for node, names in ignored.items():
         # An input whose labels a rule did not ask for is read as a whole: a shape, an index, a bound.
         for factor in (factor for name in names for factor in labels.of(name)):

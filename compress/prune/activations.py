@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
+from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node
 from compress.channels.groups import ChannelGroup
-from compress.channels.labels import coverage
 from compress.channels.rules import rules
 from compress.channels.rules.elementwise import Elementwise
 from compress.errors import NetworkError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compress.channels.factors import STAYS
 from compress.channels.graph import Array, Node
-from compress.channels.labels import STAYS
 from compress.channels.rules.base import pads
 from compress.channels.sweep import Kept, over, sweep
 from compress.channels.trace import Trace

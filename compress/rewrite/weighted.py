@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.channels.cells import only_axis
+from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node
-from compress.channels.labels import coverage
 from compress.channels.sweep import Kept
 from compress.channels.trace import Trace
 

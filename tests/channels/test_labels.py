@@ -3,8 +3,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import networks  # noqa: F401 - registers the profile
 
+from compress.channels.factors import STAYS, as_factors, coverage, on_axis
 from compress.channels.graph import Graph, Node
-from compress.channels.labels import STAYS, Labels, as_factors, coverage, on_axis
+from compress.channels.labels import Labels
+from compress.channels.operands import unify_elementwise
 
 NODE = Node("Add", "add", (), ())
 
@@ -57,13 +59,13 @@ def test_extra_ties_hold_only_once():
 
 def test_broadcast_operand_without_labels_pins_what_it_meets():
     labels = Labels(Graph((), ("x",), (), {"w": np.zeros(3)}, {"x": (2, 3), "w": (3,)}))
-    labels.unify_elementwise(["x", "w"], 2, NODE)
+    unify_elementwise(labels, ["x", "w"], 2, NODE)
     assert np.array_equal(np.concatenate([pin.atoms for pin in labels.pins]), labels.of("w")[0])
 
 
 def test_an_axis_of_size_one_is_broadcast_and_ties_nothing():
     labels = labels_of(a=(3, 1), b=(1, 4))
-    factors = labels.unify_elementwise(["a", "b"], 2, NODE)
+    factors = unify_elementwise(labels, ["a", "b"], 2, NODE)
     assert sorted(coverage(factor) for factor in factors) == [(0,), (1,)]
     assert not labels.pins
     assert (labels.classes() == np.arange(labels.atom_count)).all()

@@ -12,8 +12,9 @@ import numpy as np
 
 from compress.channels.alike_joining import joined
 from compress.channels.cells import store
+from compress.channels.factors import Factors, as_factors, coverage, on_axis
 from compress.channels.graph import Array, Node, Shape, as_array
-from compress.channels.labels import Factors, as_factors, coverage, on_axis
+from compress.channels.operands import unify_operands
 from compress.channels.rules import rule
 from compress.channels.rules.base import NodeEdit, Rule, holds_channels, once_a_node
 
@@ -168,7 +169,7 @@ class AlongAxis(Rule):
         for name in dict.fromkeys(sources):
             factors = tuple(f for f in labels.of(name) if axis not in coverage(f))
             beside.append((factors, tuple(1 if a == axis else size for a, size in enumerate(shapes[name]))))
-        others = labels.unify_operands(beside, rank, node)
+        others = unify_operands(labels, beside, rank, node)
         return as_factors(np.concatenate(parts, axis=axis), *others)
 
     def _covering(self, sources: list[str], axis: int, node: Node, trace: Trace) -> dict[str, Array]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from compress.channels.cells import only_axis
+from compress.channels.factors import coverage, on_axis
 from compress.channels.graph import Array, Node, Shape
-from compress.channels.labels import coverage, on_axis
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from compress.channels.alike import Read
 from compress.channels.alike_contraction import contracted
+from compress.channels.factors import as_factors, coverage, on_axis
 from compress.channels.graph import Array, Node
-from compress.channels.labels import as_factors, coverage, on_axis
 from compress.channels.rules import rule
 from compress.channels.rules.base import NodeEdit, once_a_node
 from compress.channels.rules.windowed import WindowedSum, windows_of

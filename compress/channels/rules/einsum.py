@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import project, store
+from compress.channels.factors import as_factors, coverage
 from compress.channels.graph import Array, Node, Shape
-from compress.channels.labels import as_factors, coverage
+from compress.channels.operands import unify_operands
 from compress.channels.rules import rule
 from compress.channels.rules.base import Rule
 
@@ -62,7 +63,7 @@ class Einsum(Rule):
         for own, name in zip(equation.operands, node.inputs, strict=True):
             factors = tuple(equation.spread(factor, own) for factor in labels.of(name))
             operands.append((factors, equation.spread(np.empty(shapes[name], np.bool_), own).shape))
-        tied = labels.unify_operands(operands, len(equation.letters), node)
+        tied = unify_operands(labels, operands, len(equation.letters), node)
         reason = "its channels are spread over several axes here"
         kept = []
         for factor in tied:

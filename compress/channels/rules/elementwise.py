@@ -10,8 +10,9 @@ import numpy as np
 
 from compress.channels.alike_elementwise import elementwise
 from compress.channels.cells import combine, project
+from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node
-from compress.channels.labels import coverage
+from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule, holds_channels, output_shape
 
@@ -46,7 +47,7 @@ class Elementwise(Rule):
         names = [name for name in node.inputs[: self.operands] if name]
         for parameter in node.inputs[len(names) :]:
             trace.labels.of(parameter)
-        factors = trace.labels.unify_elementwise(names, len(output_shape(node, trace)), node)
+        factors = unify_elementwise(trace.labels, names, len(output_shape(node, trace)), node)
         trace.labels.factors[node.outputs[0]] = factors
 
     def evaluate(self, node: Node, trace: Trace) -> None:

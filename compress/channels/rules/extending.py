@@ -9,8 +9,9 @@ import numpy as np
 
 from compress.channels.alike_cells import Cells
 from compress.channels.cells import combine, project, store
+from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node, as_array
-from compress.channels.labels import coverage
+from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rule
 from compress.channels.rules.along_axis import AlongAxis, Segment
 from compress.channels.rules.base import NodeEdit, Rule, output_shape
@@ -136,7 +137,7 @@ class Expansion(Rule):
 
     def label(self, node: Node, trace: Trace) -> None:
         rank = len(output_shape(node, trace))
-        trace.labels.factors[node.outputs[0]] = trace.labels.unify_elementwise([node.input(0)], rank, node)
+        trace.labels.factors[node.outputs[0]] = unify_elementwise(trace.labels, [node.input(0)], rank, node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         data = Node(node.operator, node.name, node.inputs[:1], node.outputs)

@@ -10,6 +10,7 @@ import numpy as np
 
 from compress.channels.cells import project, store
 from compress.channels.graph import Array, Node
+from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rule, rules
 from compress.channels.rules.along_axis import AlongAxis, Segment
 from compress.channels.rules.base import Rule, output_shape, pads
@@ -38,7 +39,7 @@ class IntegerPointwise(Rule):
         for name in filter(None, node.inputs):
             trace.labels.of(name)
         rank = len(output_shape(node, trace))
-        trace.labels.factors[node.outputs[0]] = trace.labels.unify_elementwise(names, rank, node)
+        trace.labels.factors[node.outputs[0]] = unify_elementwise(trace.labels, names, rank, node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         last = self.operands[-1] + 3

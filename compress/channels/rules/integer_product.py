@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import along, only_axis, read_by, reading, store
+from compress.channels.factors import on_axis
 from compress.channels.graph import Array, Node
-from compress.channels.labels import on_axis
 from compress.channels.rules import rules
 from compress.channels.rules.base import NodeEdit, Rule, output_shape
 from compress.channels.rules.convolution import Convolution

@@ -11,10 +11,11 @@ from compress.channels.alike import Read
 from compress.channels.alike_cells import Cells
 from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, project, read_by, reading, response, same, store
+from compress.channels.factors import as_factors, coverage, every, on_axis, some
 from compress.channels.graph import Array, Node
-from compress.channels.labels import as_factors, coverage, every, on_axis, some
 from compress.channels.matrices import Matrices, Operand, matrices
 from compress.channels.numbering import ONE
+from compress.channels.operands import unify_elementwise, unify_operands
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule, holds_channels, muted, once_a_node, output_shape, tells_no_places
 from compress.channels.windows import LARGEST_MAP
@@ -48,14 +49,14 @@ class MatrixProduct(Rule):
         joint = len(operands[0][1])
         reason = "its channels are spread over several axes here"
         factors: list[Array] = []
-        for factor in labels.unify_operands(operands, joint, node):
+        for factor in unify_operands(labels, operands, joint, node):
             read = joint - 2 in coverage(factor)
             factors += labels.reduced(factor, (joint - 2,), node, reason) if read else (factor,)
         labels.factors[y] = as_factors(*[sides.as_result(factor.squeeze(-2)) for factor in factors])
         if c:
             if c in trace.graph.constants:
                 labels.roles[(c, len(shapes[c]) - 1)] = "shift"
-            labels.factors[y] = labels.unify_elementwise([y, c], len(shapes[y]), node)
+            labels.factors[y] = unify_elementwise(labels, [y, c], len(shapes[y]), node)
         if constant:
             # A weight with batch axes of its own uses each entry for one of them.
             positions = max(1, math.prod(shapes[y][1:-1]) // math.prod(shapes[b][:-2]))

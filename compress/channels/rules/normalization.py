@@ -8,8 +8,9 @@ import numpy as np
 
 from compress.channels.alike_elementwise import affine
 from compress.channels.cells import only_axis, project, store
+from compress.channels.factors import coverage, on_axis
 from compress.channels.graph import Node
-from compress.channels.labels import coverage, on_axis
+from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rule, rules
 from compress.channels.rules.base import Rule, holds_channels
 
@@ -134,7 +135,7 @@ class OverAxes(Rule):
         for factor in labels.of(x):
             labels.hold(factor, axes, node, f"{node.operator} normalises over it")
         names = [name for name in node.inputs[: self.operands] if name]
-        labels.factors[node.outputs[0]] = labels.unify_elementwise(names, len(trace.graph.shapes[x]), node)
+        labels.factors[node.outputs[0]] = unify_elementwise(labels, names, len(trace.graph.shapes[x]), node)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
         x, y, axes = node.input(0), node.outputs[0], self._axes(node, trace)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import only_axis, store
+from compress.channels.factors import coverage
 from compress.channels.graph import Node
-from compress.channels.labels import coverage
 from compress.channels.rules import rule
 from compress.channels.rules.base import Rule
 from compress.channels.rules.normalization import OverAxes

@@ -8,8 +8,8 @@ import numpy as np
 
 from compress.channels.alike_cells import Cells
 from compress.channels.cells import store
+from compress.channels.factors import as_factors, coverage
 from compress.channels.graph import Array, Node, as_array
-from compress.channels.labels import as_factors, coverage
 from compress.channels.rules import rule
 from compress.channels.rules.along_axis import AlongAxis, Segment, scatter, take
 from compress.channels.rules.base import NodeEdit, Rule, once_a_node

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import only_axis, project, store
+from compress.channels.factors import Factors, as_factors, on_axis
 from compress.channels.graph import Array, Node
-from compress.channels.labels import Factors, as_factors, on_axis
+from compress.channels.operands import unify_operands
 from compress.channels.rules import rule
 from compress.channels.rules.base import Rule, output_shape
 
@@ -41,7 +42,7 @@ class Quantized(Rule):
                 continue
             channels = on_axis(labels.axis(name, 0, node, role="other"), _axis(node, rank), rank)
             operands.append((as_factors(channels), channels.shape))
-        labels.factors[node.outputs[0]] = labels.unify_operands(operands, rank, node)
+        labels.factors[node.outputs[0]] = unify_operands(labels, operands, rank, node)
 
     def need(self, node: Node, trace: Trace) -> None:
         x, y, shapes = node.input(0), node.outputs[0], trace.graph.shapes

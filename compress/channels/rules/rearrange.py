@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from compress.channels.cells import regroup, store
+from compress.channels.factors import as_factors, coverage
 from compress.channels.graph import Array, Node, Shape, as_array
-from compress.channels.labels import as_factors, coverage
 from compress.channels.rules import rule, rules
 from compress.channels.rules.base import NodeEdit, Rule, output_shape
 

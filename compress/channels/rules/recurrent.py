@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.channels.cells import along, store
+from compress.channels.factors import as_factors, on_axis
 from compress.channels.graph import Array, Node
-from compress.channels.labels import as_factors, on_axis
 from compress.channels.rules import rules
 from compress.channels.rules.base import NodeEdit, Rule
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from compress.channels.alike_cells import Cells
 from compress.channels.cells import shrink, store
+from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.interpolation import interpolation
-from compress.channels.labels import coverage
 from compress.channels.rules import rule, rules
 from compress.channels.rules.base import NodeEdit, Rule, pads, tells_no_places
 from compress.channels.windows import LARGEST_MAP, Windows, windows

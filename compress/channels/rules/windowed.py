@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from compress.channels.cells import along, only_axis, read_by, reading, response, shrink, store
+from compress.channels.factors import every, on_axis
 from compress.channels.graph import Array, Node
-from compress.channels.labels import every, on_axis
 from compress.channels.rules.base import (
     NO_CARRIERS,
     Rule,

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compress.channels.arrange import arrange, moves
+from compress.channels.factors import coverage
 from compress.channels.graph import Array
-from compress.channels.labels import coverage
 from compress.channels.trace import Trace
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
