@@ -19,6 +19,7 @@ from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
 from compress.rewrite.graph_pass import Pass, producers
 from compress.rewrite.scopes import Owned, hoist, owned_inside
+from compress.rewrite.tidy import clean, sort
 
 _FREE_INITIALIZERS = 4  # the first IR version in which initializers need not be inputs as well
 
@@ -87,7 +88,7 @@ class Workpiece:
             known = self.trace
             notes = one.run(self._graph, known)
             if notes:
-                self._graph.cleanup(remove_unused_graph_inputs=False)
+                clean(self._graph)
         if notes:
             self._model = None
             self._known = known if one.keeps(known) and _holds(self._graph, known) else None
@@ -110,7 +111,7 @@ def _imported(model: Parted) -> gs.Graph:
 
 def _exported(graph: gs.Graph, original: ModelProto, owned: Owned) -> Parted:
     """Brings a graph into order and returns it as a model."""
-    _sort(graph)
+    sort(graph)
     # An exported tensor is a copy of its data, unless it is one that holds none.
     apart = {name: tensor for name, tensor in _constants(graph) if _is_apart(tensor)}
     weights = {name: tensor.values for name, tensor in apart.items()}
@@ -137,19 +138,6 @@ def _exported(graph: gs.Graph, original: ModelProto, owned: Owned) -> Parted:
         # All other metadata has been stripped before.
         part.ClearField("value_info")
     return Parted(model, weights)
-
-
-def _sort(graph: gs.Graph) -> None:
-    """Sorts nodes by how many others come before them at least: what `toposort` does, which is slow in coming to it."""
-    levels: dict[int, int] = {}
-    for node in graph.nodes:
-        makers = [id(maker) for tensor in node.inputs for maker in tensor.inputs]
-        if not levels.keys() >= set(makers) or any(isinstance(value, gs.Graph) for value in node.attrs.values()):
-            # Nodes do not stand in order, or read more than their inputs.
-            graph.toposort()
-            return
-        levels[id(node)] = 1 + max([levels[maker] for maker in makers], default=-1)
-    graph.nodes = sorted(graph.nodes, key=lambda node: levels[id(node)])
 
 
 def _constants(graph: gs.Graph) -> Iterator[tuple[str, gs.Constant]]:
