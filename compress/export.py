@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from compress.errors import NetworkError
-from compress.onnx_io.file import strip_metadata, write_model
+from compress.onnx_io.file import write_model
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.session import session
 from compress.recipe import ExportSettings
 from compress.torch_graph import evaluating, to_onnx

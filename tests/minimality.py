@@ -7,7 +7,7 @@ from onnx import numpy_helper
 from oracle import smallest, weighted
 from tiny_networks import cut, run, to_onnx
 
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.session import session
 from compress.rewrite import rewrite
 

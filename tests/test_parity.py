@@ -13,7 +13,7 @@ from compress.channels.plan import Plan
 from compress.channels.trace import trace
 from compress.compact import apply_plan, plan_of_zeros
 from compress.onnx_io.cost import onnx_cost
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.session import session
 from compress.prune import ChannelMask
 from compress.rewrite import rewrite

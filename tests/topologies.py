@@ -15,7 +15,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.torch_graph import to_onnx
 
 IMAGE = (3, 16, 16)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compress.channels.graph import Graph, Shape
+from compress.onnx_io.macs import node_macs, operator_name
 from compress.onnx_io.memory import peak_activation_bytes
-from compress.onnx_io.shapes import Sized, Values, sized
-from compress.onnx_io.tensors import graphs, subgraphs
+from compress.onnx_io.shapes import Sized, sized
+from compress.onnx_io.tensors import graphs
 
 if TYPE_CHECKING:
     import onnx
@@ -42,8 +43,6 @@ _INTEGER_WEIGHTS: dict[str, tuple[int, ...]] = {
     "MatMulInteger": (0, 1),
     "QGemm": (3, 6),
 }
-# These multiply and accumulate, by amounts that no rule here knows.
-_UNKNOWN_COST = {"Attention", "DeformConv", "DFT", "STFT"}
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,6 @@ def _operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def operator_name(node: onnx.NodeProto) -> str:
-    """Returns how budgets and reports write an operator: ``Conv``, or ``domain.Operator`` outside ONNX itself."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
 @dataclass(frozen=True)
 class OperatorCost:
     """What one node costs in one inference.
@@ -194,7 +188,7 @@ def operator_costs(model: onnx.ModelProto, batch_size: int = 1) -> tuple[list[Op
     for node in graph.nodes:
         if values.constant(*node.output):
             continue
-        macs, why = _node_macs(node, values)
+        macs, why = node_macs(node, values)
         uncounted += [why] if why else []
         read = [whole.get(name, name) for name in node.input if name]
         moved = sum(values.size_bytes(name) or 0 for name in {*read, *(whole.get(n, n) for n in node.output)})
@@ -213,96 +207,5 @@ def operator_costs(model: onnx.ModelProto, batch_size: int = 1) -> tuple[list[Op
 
 def _macs(graph: Sized) -> tuple[int, list[str]]:
     values = graph.values
-    counted = [_node_macs(node, values) for node in graph.nodes if not values.constant(*node.output)]
+    counted = [node_macs(node, values) for node in graph.nodes if not values.constant(*node.output)]
     return sum(macs for macs, _ in counted), [why for _, why in counted if why]
-
-
-def _node_macs(node: onnx.NodeProto, values: Values) -> tuple[int, str]:
-    """Returns the multiply-accumulates of a node, or 0 and why they are unknown."""
-    count = _COUNTERS.get(node.op_type)
-    if count is not None:
-        try:
-            return count(node, values), ""
-        except _UnknownShapeError as error:
-            why = f"shape of {error} is unknown"
-        except (IndexError, StopIteration, ValueError):
-            why = "its inputs do not fit it"
-    elif node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
-        why = "no rule"
-    elif any(inner.op_type in _COUNTERS for graph in subgraphs((node,)) for inner in graph.node):
-        why = "how often its body runs is unknown"
-    else:
-        return 0, ""
-    return 0, f"{operator_name(node)} {node.name or node.output[0]!r}: {why}"
-
-
-class _UnknownShapeError(Exception):
-    """The shape of a value does not follow from the model."""
-
-
-def _shape(values: Values, name: str) -> Shape:
-    shape = values.shape(name)
-    if shape is None:
-        raise _UnknownShapeError(repr(name))
-    return shape
-
-
-def _convolution(weight: int) -> Callable[[onnx.NodeProto, Values], int]:
-    # Each output element sums over the input channels of its group and the kernel: W[O, I / group, k…].
-    def count(node: onnx.NodeProto, values: Values) -> int:
-        return math.prod(_shape(values, node.output[0])) * math.prod(_shape(values, node.input[weight])[1:])
-
-    return count
-
-
-def _transposed_convolution(node: onnx.NodeProto, values: Values) -> int:
-    # Each input element reaches the output channels of its group and the kernel: W[I, O / group, k…].
-    return math.prod(_shape(values, node.input[0])) * math.prod(_shape(values, node.input[1])[1:])
-
-
-def _product(node: onnx.NodeProto, values: Values) -> int:
-    # [… M, K] × [… K, N]: each output element sums over K. Only Gemm has transA.
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    inner = _shape(values, node.input[0])[0 if transposed else -1]
-    return math.prod(_shape(values, node.output[0])) * inner
-
-
-def _recurrent(node: onnx.NodeProto, values: Values) -> int:
-    # Every step of every sequence reads W[D, G·H, I] and R[D, G·H, H] whole.
-    layout = any(attribute.name == "layout" and attribute.i for attribute in node.attribute)
-    X = _shape(values, node.input[0])  # [T, N, I], or [N, T, I] with layout = 1: the product is the same
-    if len(X) != 3:
-        raise _UnknownShapeError(f"{node.input[0]!r} (layout {int(layout)})")
-    return X[0] * X[1] * sum(math.prod(_shape(values, node.input[position])) for position in (1, 2))
-
-
-def _einsum(node: onnx.NodeProto, values: Values) -> int:
-    # Two operands: one product for each combination of all letters.
-    equation = next(attribute.s for attribute in node.attribute if attribute.name == "equation").decode()
-    operands = equation.replace(" ", "").partition("->")[0].split(",")
-    if len(operands) != 2 or "." in equation:
-        raise _UnknownShapeError(f"one of {len(operands)} operands in {equation!r}")
-    letters: dict[str, int] = {}
-    for operand, name in zip(operands, node.input, strict=True):
-        letters |= dict(zip(operand, _shape(values, name), strict=True))
-    return math.prod(letters.values())
-
-
-_COUNTERS: dict[str, Callable[[onnx.NodeProto, Values], int]] = {
-    "Conv": _convolution(1),
-    "FusedConv": _convolution(1),
-    "ConvInteger": _convolution(1),
-    "QLinearConv": _convolution(3),
-    "ConvTranspose": _transposed_convolution,
-    "Gemm": _product,
-    "MatMul": _product,
-    "FusedGemm": _product,
-    "FusedMatMul": _product,
-    "MatMulInteger": _product,
-    "QLinearMatMul": _product,
-    "QGemm": _product,
-    "LSTM": _recurrent,
-    "GRU": _recurrent,
-    "RNN": _recurrent,
-    "Einsum": _einsum,
-}

@@ -1,4 +1,4 @@
-"""ONNX files: read with suspicion, written whole, stripped of what a target never reads.
+"""ONNX files: read with suspicion, written whole.
 
 Whatever comes from elsewhere is hostile until it is checked: each way in which a file can be wrong ends in one line
 that names the file, the reason and the next step.
@@ -6,11 +6,10 @@ that names the file, the reason and the next step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from compress.artifact import atomic_path, require_file, require_target, write_bytes
 from compress.errors import ModelFileError
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "InputSpec",
     "check_model",
-    "clear_metadata",
     "fits_one_file",
     "input_shapes",
     "parse_model",
@@ -47,7 +45,6 @@ __all__ = [
     "read_model",
     "require_sound",
     "session",
-    "strip_metadata",
     "total_bytes",
     "write_model",
 ]
@@ -226,41 +223,6 @@ def total_bytes(path: Path) -> int:
         ModelFileError: as `read_model` does, but for the checker.
     """
     return sum(file.stat().st_size for file in {file.resolve() for file in model_files(path)})
-
-
-def strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy without doc strings, inferred shapes, and the metadata of its parts.
-
-    Exporters write these for people and tools: they can double a small file, and no runtime reads them. What the model
-    says of itself stays, its producer and its own metadata: applications keep class names and the like there.
-    """
-    import onnx
-
-    stripped = onnx.ModelProto()
-    stripped.CopyFrom(model)
-    clear_metadata(stripped)
-    return stripped
-
-
-def clear_metadata(model: onnx.ModelProto) -> None:
-    """Takes out of a model what `strip_metadata` leaves out."""
-    inside = contents(model)
-    values = [value for graph in inside.graphs for value in (*graph.input, *graph.output)]
-    parts: tuple[Sequence[Any], ...] = (
-        model.functions, inside.nodes, inside.attributes, inside.tensors, inside.graphs, values
-    )  # fmt: skip
-    for alike in parts:
-        fields = _metadata_of(alike[0].DESCRIPTOR) if alike else ()
-        for part in alike:
-            for field in fields:
-                part.ClearField(field)
-    model.ClearField("doc_string")
-
-
-@cache
-def _metadata_of(kind: Any) -> tuple[str, ...]:
-    """Returns the fields that no runtime reads of a kind of message, given its descriptor."""
-    return tuple(field for field in ("doc_string", "metadata_props", "value_info") if field in kind.fields_by_name)
 
 
 def _read(path: Path, how: Callable[[BinaryIO, int], _Found]) -> _Found:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.errors import ModelFileError
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 
 if TYPE_CHECKING:
     import onnx

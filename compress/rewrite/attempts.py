@@ -9,8 +9,8 @@ from functools import cached_property
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
 from compress.onnx_io.cost import Work, onnx_work
-from compress.onnx_io.file import strip_metadata
 from compress.onnx_io.functions import inlined
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.parts import FileParts
 from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings

@@ -9,15 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import CompressError, MachineError, ModelFileError
 from compress.onnx_io import file as onnx_file
-from compress.onnx_io.file import (
-    input_shapes,
-    random_inputs,
-    read_model,
-    session,
-    strip_metadata,
-    total_bytes,
-    write_model,
-)
+from compress.onnx_io.file import input_shapes, random_inputs, read_model, session, total_bytes, write_model
+from compress.onnx_io.metadata import strip_metadata
 
 
 def small_model(ir_version=10, opset=18, elements=512, shape=("N", 512)):

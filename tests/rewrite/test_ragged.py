@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from strategies import make_model
 
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.session import random_inputs, session
 from compress.rewrite import rewrite
 

@@ -5,7 +5,7 @@ import onnx
 from hypothesis import given, settings
 from strategies import networks
 
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.session import random_inputs, session
 from compress.recipe import RewriteSettings
 from compress.rewrite import rewrite

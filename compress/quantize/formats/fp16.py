@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.onnx_io.session import random_inputs, session
 from compress.onnx_io.tensors import tensors
 from compress.quantize.format import Converted, Format, formats, require_float32

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_io.file import strip_metadata
+from compress.onnx_io.metadata import strip_metadata
 from compress.quantize.format import Converted, Format, formats, require_float32
 from compress.quantize.prepare import finished, fix_weights, fold, quiet, raise_opset
 
