@@ -34,7 +34,7 @@ def node_macs(node: onnx.NodeProto, values: Values) -> tuple[int, str]:
             why = "its inputs do not fit it"
     elif node.op_type in _UNKNOWN_COST or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         why = "no rule"
-    elif any(inner.op_type in _COUNTERS for graph in subgraphs((node,)) for inner in graph.node):
+    elif node.attribute and any(inner.op_type in _COUNTERS for graph in subgraphs((node,)) for inner in graph.node):
         why = "how often its body runs is unknown"
     else:
         return 0, ""

@@ -53,9 +53,12 @@ def plain_nodes(
                 yield Plain(part, node.output[0], tuple(shaped))
             continue
         split = _parts(node)
+        if split is None:
+            yield Plain(node, "", tuple(stand_ins(node, constants, opset)))
+            continue
         whole = next((name for name in node.output if name), "")
-        for part in split or [node]:
-            yield Plain(part, "" if split is None else whole, tuple(stand_ins(part, constants, opset)))
+        for part in split:
+            yield Plain(part, whole, tuple(stand_ins(part, constants, opset)))
 
 
 def _parts(node: NodeProto) -> list[NodeProto] | None:

@@ -45,8 +45,9 @@ def contents(model: onnx.ModelProto) -> Contents:
         for holder in holders:
             for node in holder.node:
                 nodes.append(node)
-                attributes.extend(node.attribute)
-                holders.extend(inner_graphs(node))
+                own = list(node.attribute)
+                attributes.extend(own)
+                holders.extend(_graphs_of(own))
         return holders
 
     inside: list[onnx.GraphProto] = with_inner([model.graph])
@@ -92,8 +93,12 @@ def subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
 
 def inner_graphs(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
     """Returns the graphs that a node holds, not those inside them."""
+    return _graphs_of(node.attribute)
+
+
+def _graphs_of(attributes: Iterable[onnx.AttributeProto]) -> list[onnx.GraphProto]:
     found: list[onnx.GraphProto] = []
-    for attribute in node.attribute:
+    for attribute in attributes:
         if attribute.HasField("g"):
             found.append(attribute.g)
         if attribute.graphs:

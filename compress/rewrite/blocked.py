@@ -45,8 +45,8 @@ class Blocked:
 def blocked_channels(trace: Trace) -> list[Blocked]:
     """Returns the constant and the unread channels behind weights that remain, with what keeps them."""
     kept = sweep(trace)
-    idle = ((one, one.idle(trace) & one.stays(kept)) for one in weighted(trace))
-    staying = [(one, stuck) for one, stuck in idle if stuck.any()]
+    idle = ((one, channels) for one in weighted(trace) if (channels := one.idle(trace)).any())
+    staying = [(one, stuck) for one, channels in idle if (stuck := channels & one.stays(kept)).any()]
     if not staying:
         return []
     because, found = Reasons(trace, kept), []
