@@ -119,9 +119,9 @@ class _Places:
     def blocks(self) -> Array:
         """The block of each class. Shape: (atoms,); numbers of no meaning."""
         block = np.where(self.fixed, 1 + np.arange(self.labels.atom_count), 0)
-        for cells, slices in self.arrays:
-            axes = sorted({one.axis for one in slices if not self._free(one)})
-            for places, coordinates in self._occurrences(cells):
+        for (_, slices), occurrences in zip(self.arrays, self.occurrences, strict=True):
+            axes = sorted({one.axis for one in slices if not self._free(one)}) if occurrences else []
+            for places, coordinates in occurrences:
                 number = block[places]
                 for told in coordinates[:, :, axes].reshape(places.size, -1).T:
                     number = _numbered(number * (told.max() + 1) + told)
@@ -156,19 +156,23 @@ class _Places:
     def grids(self) -> list[_Grid]:
         """The arrays of places among which some can change their coordinate."""
         found = []
-        for cells, slices in self.arrays:
-            axes = tuple(self._varying(cells).tolist()) if len(coverage(cells)) > 1 else ()
+        for (cells, slices), occurrences in zip(self.arrays, self.occurrences, strict=True):
+            axes = tuple(self._varying(cells, occurrences)) if len(coverage(cells)) > 1 else ()
             if axes:
                 slabs = [np.moveaxis(self.classes[cells], axis, 0).reshape(cells.shape[axis], -1) for axis in axes]
                 parted = tuple(tuple(sorted(tuple(sorted(map(int, slab))) for slab in parts)) for parts in slabs)
                 found.append(_Grid(cells, slices, axes, parted))
         return found
 
-    def _occurrences(self, cells: Array) -> Iterator[tuple[Array, Array]]:
-        """Yields places that occur equally often, and where. Shapes: (places,), (places, times, axes of `cells`).
+    @cached_property
+    def occurrences(self) -> list[list[tuple[Array, Array]]]:
+        """For each array, which places occur equally often, and where; those that cannot change are left out.
 
-        Places that cannot change are left out.
+        Shapes: (places,), (places, times, axes of the array).
         """
+        return [list(self._occurring(cells)) for cells, _ in self.arrays]
+
+    def _occurring(self, cells: Array) -> Iterator[tuple[Array, Array]]:
         found = self.classes[cells].reshape(-1)
         among = np.flatnonzero(self.spread[found])
         if not among.size:
@@ -176,17 +180,17 @@ class _Places:
         order = among[np.argsort(found[among], kind="stable")]
         present, start, count = np.unique(found[order], return_index=True, return_counts=True)
         where = np.stack(np.unravel_index(order, cells.shape), axis=-1)
-        for times in np.unique(count):
+        for times in np.flatnonzero(np.bincount(count)):
             alike = count == times
             yield present[alike], where[start[alike, None] + np.arange(times)]
 
-    def _varying(self, cells: Array) -> Array:
+    def _varying(self, cells: Array, occurrences: list[tuple[Array, Array]]) -> list[int]:
         """Returns the axes on which places of one block have several coordinates."""
         several = np.zeros(cells.ndim, dtype=bool)
-        for places, coordinates in self._occurrences(cells):
+        for places, coordinates in occurrences:
             _, first, number = np.unique(self.blocks[places], return_index=True, return_inverse=True)
             several |= (coordinates != coordinates[first][number.reshape(-1)]).any(axis=(0, 1))
-        return np.flatnonzero(several)
+        return np.flatnonzero(several).tolist()
 
     def _free(self, one: Slices) -> bool:
         """Tells whether cells can change places across slices: a weight that nobody else reads follows them."""
@@ -202,21 +206,18 @@ class _Places:
         tied = np.unique(
             np.concatenate([self.classes[cells].reshape(-1) for pair in ties for cells in pair] or [source[:0]])
         )
-        chosen = self._chosen(tied, units)
-        filled = 0
-        for block in np.unique(self.blocks[tied]):
-            places = tied[self.blocks[tied] == block]
-            goes = np.isin(units[places], list(chosen))
-            dead = ~self.alive[places]
-            short = int((goes & ~dead).sum())
-            filled += int(goes.sum())
-            if not short:
-                continue
+        tied = tied[np.argsort(self.blocks[tied], kind="stable")]
+        goes = np.isin(units[tied], list(self._chosen(tied, units)))
+        dead, block = ~self.alive[tied], _numbered(self.blocks[tied])
+        short = np.bincount(block, goes & ~dead).astype(np.int64)
+        for one in np.flatnonzero(short):
+            start, stop = np.searchsorted(block, (one, one + 1))
+            places, going, gone = tied[start:stop], goes[start:stop], dead[start:stop]
             # The last of the dead contents that lie elsewhere fill up; all others keep their order.
-            taken = dead & goes
-            taken[np.flatnonzero(dead & ~goes)[-short:]] = True
-            source[places[goes]], source[places[~goes]] = places[taken], places[~taken]
-        return source, filled
+            taken = gone & going
+            taken[np.flatnonzero(gone & ~going)[-short[one] :]] = True
+            source[places[going]], source[places[~going]] = places[taken], places[~taken]
+        return source, int(goes.sum())
 
     def _chosen(self, tied: Array, units: Array) -> set[int]:
         """Returns units that the dead contents of all blocks suffice for: dead ones first, then from the last."""
