@@ -8,7 +8,7 @@ shape inference is tried in another process first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 _RANGE = 1 << 24  # numbers that a Range of constants may make
-_SUSPICIOUS = 1 << 24  # sizes above it are common only as "up to the end"
+_SUSPICIOUS = 1 << 24  # sizes above it are rare
 _NODES = 1_000_000  # of a graph with its functions written out
 
 
@@ -52,34 +52,43 @@ def require_bounded(model: onnx.ModelProto, what: str, inside: Contents) -> None
                 next_step="do not use this file",
             )
     _require_few_nodes(model, what)
-    if max(map(abs, _sizes(inside, stored)), default=0) > _SUSPICIOUS:
+    if _large_sizes(inside, stored):
         _try_shape_inference(model, what)
 
 
-def _sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> list[int]:
-    """Returns the integers that a model states: attributes, sizes of axes, small constants.
-
-    The bounds of slices are left out: "up to the end" is commonly written as the largest integer.
-    """
+def _large_sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> bool:
+    """Tells whether a model states large integers: attributes, sizes of axes, small constants."""
     from onnx import numpy_helper
 
-    bounds = {name for node in inside.nodes if node.op_type == "Slice" for name in node.input[1:]}
-    if bounds:
-        bounds -= {name for node in inside.nodes for name in node.input[: 1 if node.op_type == "Slice" else None]}
-    found: list[int] = []
+    sizes, large = [0], set()
     for name, tensor in stored:
-        found += tensor.dims
+        sizes += tensor.dims
         integers = tensor.data_type in (tensor.INT64, tensor.INT32) and math.prod(tensor.dims) <= SMALL_ELEMENTS
-        if integers and name not in bounds and not is_external(tensor):
-            found += numpy_helper.to_array(tensor).reshape(-1).tolist()
+        if integers and not is_external(tensor):
+            values = numpy_helper.to_array(tensor).reshape(-1).tolist()
+            if max(map(abs, values), default=0) > _SUSPICIOUS:
+                large.add(name)
     for node in inside.nodes:
         for attribute in node.attribute if node.op_type != "Slice" else ():
-            found.append(attribute.i)
-            found += attribute.ints
+            sizes.append(attribute.i)
+            sizes += attribute.ints
     for graph in inside.graphs:
         for value in (*graph.input, *graph.output, *graph.value_info):
-            found += [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-    return found
+            sizes += [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return max(map(abs, sizes)) > _SUSPICIOUS or (bool(large) and not large <= _bounds(inside.nodes))
+
+
+def _bounds(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """Returns what is read as a bound of slices alone, be it through casts: "up to the end" is a large integer."""
+    casts = [node for node in nodes if node.op_type == "Cast"]
+    elsewhere = {name for node in nodes if node.op_type not in ("Cast", "Slice") for name in node.input}
+    elsewhere.update(name for node in nodes if node.op_type == "Slice" for name in node.input[:1])
+    while (
+        beside := {name for node in casts if not elsewhere.isdisjoint(node.output) for name in node.input} - elsewhere
+    ):
+        elsewhere |= beside
+    read = {name for node in nodes if node.op_type == "Slice" for name in node.input[1:]}
+    return read.union(*(node.input for node in casts)) - elsewhere
 
 
 def _try_shape_inference(model: onnx.ModelProto, what: str) -> None:

@@ -1,6 +1,7 @@
 """Files that nobody should open: each ends in one line, in the original with a reason, or in a proven result."""
 
 import importlib.util
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.check.verb import measure
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io import runtime as runtime_module
+from compress.onnx_io.file import read_model
 from compress.onnx_io.runtime import RunError, Runtime, borrowed_runtime
 from compress.rewrite import explain, rewrite
 
@@ -290,6 +292,21 @@ UNUSABLE = {
     "Tile to 2^40": lambda: sized("Tile", [2**19, 2**19]),
     "Loop without end": endless,
 }
+
+
+@pytest.mark.parametrize("casts", range(3))
+@pytest.mark.parametrize(("operator", "tried"), [("Slice", 0), ("ConstantOfShape", 1), ("Tile", 1)])
+def test_only_what_may_be_a_size_is_tried_elsewhere(tmp_path, monkeypatch, operator, tried, casts):
+    """The end of a slice is commonly the largest integer, and may come through casts."""
+    asked = []
+    monkeypatch.setattr(Runtime, "infer", lambda self, model: asked.append(len(model)))
+    names = ["far", *(f"far{index}" for index in range(casts))]
+    nodes = [helper.make_node("Cast", [a], [b], to=I64) for a, b in itertools.pairwise(names)]
+    inputs = {"Slice": ["x", "zero", names[-1]], "ConstantOfShape": [names[-1]], "Tile": ["x", names[-1]]}[operator]
+    nodes.append(helper.make_node(operator, inputs, ["y"]))
+    held = {"far": np.array([2**63 - 1]), "zero": np.array([0])}
+    read_model(written(tmp_path, model(nodes, held, inputs={"x": [4]}, outputs={"y": [4]})))
+    assert len(asked) == tried
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
