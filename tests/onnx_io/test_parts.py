@@ -121,7 +121,8 @@ def _read_inside(whole: ModelProto) -> None:
 
 def _of_text(whole: ModelProto) -> None:
     for tensor in whole.graph.initializer:
-        tensor.data_type = TensorProto.STRING
+        # As many bytes as NumPy's references to objects would take.
+        tensor.data_type, tensor.raw_data = TensorProto.STRING, bytes(8 * LARGE)
 
 
 def _of_another_size(whole: ModelProto) -> None:
