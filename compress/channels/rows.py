@@ -16,6 +16,7 @@ from compress.channels.graph import Array
 
 _CACHED = 2**18  # numbers that are looked at together
 _GLANCED = 16  # numbers of a row, by which most rows are told apart without the others
+_SHORT = 2**10  # rows up to this width share the directions of their projection
 _ROUNDING = 1e-12  # of the projection, relative to the sum of its terms
 
 
@@ -205,7 +206,7 @@ def parts_of(count: int, width: int) -> Iterator[slice]:
 
 def _direction(width: int) -> Array:
     """Returns what numbers are multiplied by for a projection: from 0.5 to 1. Shape: (width,)."""
-    return _directions(1 << max(10, width.bit_length()))[:width]
+    return _directions(max(_SHORT, width))[:width]
 
 
 @cache
@@ -229,6 +230,7 @@ def _scattered(count: int) -> Array:
     Source: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (SplitMix64).
     """
     found = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(found ^ (found >> np.uint64(31)))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        found ^= found >> np.uint64(shift)
+        found *= np.uint64(factor)
+    return found
