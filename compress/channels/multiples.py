@@ -23,8 +23,7 @@ def normalised(rows: Array, leading: int | None = None) -> tuple[Array, Array]:
         magnitude = np.abs(rows[part, :leading])
         if not magnitude.size:
             continue
-        largest, index = first_largest(magnitude), np.arange(len(magnitude))
-        found = np.where(magnitude[index, largest] > 0, rows[part][index, largest], 0)
+        found = rows[part][np.arange(len(magnitude)), first_largest(magnitude)]
         scales[part] = found
         nothing = found == 0
         np.divide(rows[part], np.where(nothing, 1, found)[:, None], out=shares[part])
