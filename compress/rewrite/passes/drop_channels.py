@@ -32,9 +32,10 @@ class DropChannels(Pass):
             # What is known to be constant must be one in the file before it can be cut.
             return []
         nodes, names = producers(graph), Names(graph)
-        gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in trace.graph.nodes]
-        edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in trace.graph.nodes]
-        silenced = sum(_reweigh(names, origin(nodes, node), node, trace, kept) for node in trace.graph.nodes)
+        affected = _affected(trace, kept)
+        gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in affected]
+        edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in affected]
+        silenced = sum(_reweigh(names, origin(nodes, node), node, trace, kept) for node in affected)
         removed = 0
         for name, tensor in graph.tensors().items():
             axes = kept.axes(name) if name in trace.graph.constants else {}
@@ -53,6 +54,17 @@ class DropChannels(Pass):
                 _edit(graph, names, origin(nodes, node), edit)
         notes = [f"constants that stay are no longer read by {silenced} layers"] if silenced else []
         return [f"{removed} channels removed", *notes]
+
+
+def _affected(trace: Trace, kept: Kept) -> list[Node]:
+    """Returns the nodes that read or make what loses channels, or read what may no longer be made (see `Rule.mute`)."""
+    names = {name for node in trace.graph.nodes for name in (*node.inputs, *node.outputs) if name}
+    altered = {name for name in names if name in trace.tainted or kept.changed(name)}
+    return [
+        node
+        for node in trace.graph.nodes
+        if not altered.isdisjoint(node.inputs) or not altered.isdisjoint(node.outputs)
+    ]
 
 
 def _reweigh(names: Names, target: gs.Node, node: Node, trace: Trace, kept: Kept) -> bool:
