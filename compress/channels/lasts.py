@@ -44,7 +44,11 @@ class Lasts:
 
     def empty(self, dead: Array) -> list[Array]:
         """Returns the arrays of cells that lose all."""
-        return [cells for cells in self.arrays if dead[cells].all()] if dead.any() else []
+        if not dead.any():
+            return []
+        atoms, starts = self._atoms
+        lost = np.logical_and.reduceat(dead[atoms], starts).tolist()
+        return [cells for cells, goes in zip(self.arrays, lost, strict=True) if goes]
 
     def best(self, choices: Sequence[Array], live: Array) -> int:
         """Returns an atom of the first choice, or else of the first array that loses all, that should stay.
@@ -87,17 +91,37 @@ class Lasts:
         place = np.full(classes.size, -1)
         place[classes[ranked[::-1]]] = np.arange(len(ranked))[::-1]
         alike: list[list[object]] = [[] for _ in ranked]
-        for index, (cells, slices) in enumerate(self.tied):
-            for atoms in (cells, *(one.atoms for one in slices)):
-                where = place[classes[atoms.reshape(-1)]]
-                # Where slices are cut, it matters where a channel lies; else, how often it occurs.
-                apart = bool(slices) or len(coverage(cells)) > 1
-                for position in np.flatnonzero(where >= 0).tolist():
-                    alike[where[position]].append((index, position if apart else -1))
+        held, arrays, positions = self._held
+        where = place[held]
+        among = np.flatnonzero(where >= 0)
+        found = zip(where[among].tolist(), arrays[among].tolist(), positions[among].tolist(), strict=True)
+        for number, array, position in found:
+            alike[number].append((array, position))
         kinds: dict[tuple[object, ...], int] = {}
         for number in dict.fromkeys(place[classes[ranked]].tolist()):
             kinds.setdefault(tuple(alike[number]), int(ranked[number]))
         return list(kinds.values())[:_TRIED]
+
+    @cached_property
+    def _atoms(self) -> tuple[Array, Array]:
+        """The atoms of all arrays, and where each array starts."""
+        starts = np.cumsum([0, *(cells.size for cells in self.arrays[:-1])])
+        return np.concatenate([cells.reshape(-1) for cells in self.arrays]), starts
+
+    @cached_property
+    def _held(self) -> tuple[Array, Array, Array]:
+        """The class of every cell of all arrays, which array that is, and where in it; shape of each: (cells,).
+
+        Where slices are cut, it matters where a channel lies; else only how often it occurs: then it is -1.
+        """
+        classes, arrays, positions = [], [], []
+        for index, (cells, slices) in enumerate(self.tied):
+            apart = bool(slices) or len(coverage(cells)) > 1
+            for atoms in (cells, *(one.atoms for one in slices)):
+                classes.append(self.classes[atoms.reshape(-1)])
+                arrays.append(np.full(atoms.size, index))
+                positions.append(np.arange(atoms.size) if apart else np.full(atoms.size, -1))
+        return np.concatenate(classes), np.concatenate(arrays), np.concatenate(positions)
 
     def _numbers(self, dead: Array) -> int:
         """Returns how many numbers the constants hold once atoms are gone."""

@@ -49,17 +49,23 @@ class Kept:
         self.trace = trace
         self.dead = dead
         self.restored = tuple(restored)
+        self._masks: dict[tuple[str, int], Array] = {}
+        self._changed: dict[str, bool] = {}
 
     def mask(self, name: str, axis: int) -> Array:
-        """Returns which positions of an axis remain. Shape: (size of the axis,)."""
+        """Returns which positions of an axis remain, not to be changed. Shape: (size of the axis,)."""
         shape = self.trace.graph.shapes[name]
         axis %= len(shape)
-        keep = np.ones(shape[axis], dtype=bool)
-        for factor in self.trace.labels.of(name):
-            if axis in coverage(factor):
-                others = tuple(a for a in range(factor.ndim) if a != axis)
-                keep &= ~self.dead[factor].all(axis=others)
-        return keep
+        if (name, axis) not in self._masks:
+            keep = np.ones(shape[axis], dtype=bool)
+            for factor in self.trace.labels.of(name):
+                if coverage(factor) == (axis,):
+                    keep &= ~self.dead[factor.reshape(-1)]
+                elif axis in coverage(factor):
+                    keep &= ~self.dead[factor].all(axis=tuple(a for a in range(factor.ndim) if a != axis))
+            keep.flags.writeable = False
+            self._masks[(name, axis)] = keep
+        return self._masks[(name, axis)]
 
     def count(self, name: str, axis: int) -> int:
         """Returns how many positions of an axis remain."""
@@ -76,13 +82,16 @@ class Kept:
 
     def changed(self, name: str) -> bool:
         """Tells whether a tensor loses anything."""
-        return any(bool(self.dead[factor].any()) for factor in self.trace.labels.of(name))
+        if name not in self._changed:
+            self._changed[name] = any(bool(self.dead[factor].any()) for factor in self.trace.labels.of(name))
+        return self._changed[name]
 
     def axes(self, name: str) -> dict[int, Array]:
         """Returns, for each axis that loses positions, the indices of those that remain."""
         if not self.changed(name):
             return {}
-        masks = {axis: self.mask(name, axis) for axis in range(len(self.trace.graph.shapes[name]))}
+        covered = {axis for factor in self.trace.labels.of(name) for axis in coverage(factor)}
+        masks = {axis: self.mask(name, axis) for axis in sorted(covered)}
         return {axis: np.flatnonzero(mask) for axis, mask in masks.items() if not mask.all()}
 
     def override(self, node: Node, index: int, where: Array, values: Array) -> NodeEdit | None:

@@ -65,7 +65,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         (gs, "export_onnx"),
     ):
         monkeypatch.setattr(owner, name, counted(name, getattr(owner, name)))
-    monkeypatch.setattr("compress.onnx_io.graph.shape_inference.infer_shapes", onnx.shape_inference.infer_shapes)
+    monkeypatch.setattr("compress.onnx_io.inference.shape_inference.infer_shapes", onnx.shape_inference.infer_shapes)
     return counts
 
 
