@@ -1,4 +1,7 @@
-"""One tool on one file, in a process of its own: `python tools.py TOOL IN OUT` prints its seconds as JSON."""
+"""One tool on one file, in a process of its own: `python tools.py TOOL IN OUT` prints its seconds as JSON.
+
+The file is done `TURNS` times, after a tiny one; the fastest turn counts.
+"""
 
 import json
 import sys
@@ -6,6 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from rewriting import ProofShare, tiny
+
+TURNS = 3
 Tool = Callable[[str, str], dict[str, object] | None]
 
 SHARE = 0.5  # what onnxsim's structured pruning has to be told: the share of channels that are dead
@@ -56,10 +63,12 @@ def onnxruntime() -> Tool:
 def compress() -> Tool:
     from compress.rewrite import rewrite_file
 
+    proof = ProofShare()
+
     def rewrite(source: str, target: str) -> dict[str, object]:
+        proof.reset()
         result = rewrite_file(Path(source), Path(target))
-        parts = {name: value for name, value in vars(result).items() if name.endswith("_seconds")}
-        return {"proven": result.proven, "notes": result.notes, **parts}
+        return {"proven": result.proven, "notes": result.notes, "proof_seconds": round(proof.seconds, 4)}
 
     return rewrite
 
@@ -67,13 +76,20 @@ def compress() -> Tool:
 TOOLS = {tool.__name__: tool for tool in (compress, onnxsim, onnxsim_structured, onnxslim, onnxoptimizer, onnxruntime)}
 
 
-def main() -> None:
-    name, source, target = sys.argv[1:]
-    tool = TOOLS[name]()  # what a tool imports is not counted
+def timed(tool: Tool, source: str, target: str) -> dict[str, object]:
     start = time.perf_counter()
     found = tool(source, target)
-    seconds = time.perf_counter() - start
-    sys.stdout.write("\n" + json.dumps({"seconds": round(seconds, 3), **(found or {})}) + "\n")
+    return {"seconds": round(time.perf_counter() - start, 4), **(found or {})}
+
+
+def main() -> None:
+    name, source, target = sys.argv[1:]
+    tool = TOOLS[name]()
+    # What a tool imports, here or on the way, is not counted.
+    tool(str(tiny(Path(target))), target)
+    turns = [timed(tool, source, target) for _ in range(TURNS)]
+    best = min(turns, key=lambda turn: turn["seconds"] - turn.get("proof_seconds", 0))
+    sys.stdout.write("\n" + json.dumps(best) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Measures one tool on one model in a process of its own, and prints a JSON value: seconds, CPU seconds, peak memory.
 
-    python benchmarks/scaling/measure.py rewrite model.onnx
-
-Each tool does a tiny model first: what it imports on the way, and the processes that it starts, are not counted.
+python benchmarks/scaling/measure.py rewrite model.onnx
 """
 
 from __future__ import annotations
@@ -16,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from rewriting import ProofShare, tiny
 
 _MIB = 1 << 20
 
@@ -34,24 +33,10 @@ def load_save(source: Path, target: Path) -> dict[str, Any]:
 
 def rewrite(source: Path, target: Path) -> dict[str, Any]:
     """The whole of `compress rewrite`: read, analyse, rewrite, prove, write. The proof's share is told apart."""
-    from compress.rewrite import proof, rewrite_file
-
-    shares = {"proof_seconds": 0.0, "proof_cpu_seconds": 0.0}
-
-    def timed(function: Any) -> Any:
-        def run(*arguments: Any, **keywords: Any) -> Any:
-            seconds, cpu = time.perf_counter(), time.process_time()
-            try:
-                return function(*arguments, **keywords)
-            finally:
-                shares["proof_seconds"] += time.perf_counter() - seconds
-                shares["proof_cpu_seconds"] += time.process_time() - cpu
-
-        return run
+    from compress.rewrite import rewrite_file
 
     rewrite_file(tiny(target), target)
-    judge: Any = proof.Judge
-    judge.__init__, judge.prove = timed(judge.__init__), timed(judge.prove)
+    proof = ProofShare()
 
     def run() -> dict[str, Any]:
         result = rewrite_file(source, target)
@@ -61,7 +46,7 @@ def rewrite(source: Path, target: Path) -> dict[str, Any]:
             "parameters_after": result.params_after,
         }
 
-    return measured(run) | shares
+    return measured(run) | {"proof_seconds": proof.seconds, "proof_cpu_seconds": proof.cpu_seconds}
 
 
 def analyse(source: Path, target: Path) -> dict[str, Any]:
@@ -87,25 +72,6 @@ def onnxslim(source: Path, target: Path) -> dict[str, Any]:
         return {"version": peer.__version__}
 
     return measured(run)
-
-
-def tiny(beside: Path) -> Path:
-    """Writes a model of one layer; returns its file."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weight = np.random.default_rng(0).standard_normal((8, 8, 3, 3)).astype(np.float32)
-    shape = (1, 8, 8, 8)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["h"], pads=[1] * 4), helper.make_node("Relu", ["h"], ["y"])],
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    path = beside.with_name("tiny.onnx")
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
 
 
 def measured(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

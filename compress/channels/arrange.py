@@ -23,11 +23,12 @@ from compress.channels.graph import Array
 from compress.channels.labels import Slices
 from compress.channels.slices import slices_by_cells
 from compress.channels.sweep import WHOLE_SLICES, minimal, needed, sliceable
-from compress.channels.trace import Trace
+from compress.channels.trace import Trace, once
 
 Partition = tuple[tuple[int, ...], ...]
 
 
+@once
 def arrange(trace: Trace) -> Array | None:
     """Returns the place whose content is to come to each place, or None if no more could go than goes as it is.
 

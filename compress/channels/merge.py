@@ -7,7 +7,7 @@ if every weight that reads it, in every tensor that it passes, reads such an i t
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from compress.channels.graph import Array
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE
 from compress.channels.sweep import ALL_DEAD, Kept, needed, sweep
-from compress.channels.trace import Trace, trace
+from compress.channels.trace import Trace, retraced
 
 _ATTEMPTS = 12  # so often what turns out to stay is left out, before nothing is merged
 
@@ -73,7 +73,7 @@ def merging(known: Trace, likeness: Likeness, changeable: Collection[str] | None
     if not candidates:
         return Merging(readers, frozenset(), {})
     unread = {reader.weight: _without(known, reader, reader.alike >= 0) for reader in readers}
-    stays = _staying(_changed(known, unread), readers) & candidates
+    stays = _staying(retraced(known, unread), readers) & candidates
     dead = int(sweep(known).dead.sum())
     for _ in range(_ATTEMPTS):
         going = candidates - stays
@@ -82,7 +82,7 @@ def merging(known: Trace, likeness: Likeness, changeable: Collection[str] | None
         changed = {name: value for name, value in weights.items() if value is not None}
         if not changed:
             break
-        after = _changed(known, changed)
+        after = retraced(known, changed)
         kept, aligned = sweep(after), arrange(after) is not None
         left = _staying(after, readers, None if aligned else kept) & going
         if not left:
@@ -215,12 +215,6 @@ def _read(known: Trace, reader: Reader) -> Array:
     weight = np.moveaxis(known.graph.constants[reader.weight], reader.axis, 0)
     nonzero = weight.reshape(reader.alike.shape[1], reader.alike.shape[0], -1).any(axis=2).T
     return np.asarray((reader.alike >= 0) & nonzero)
-
-
-def _changed(known: Trace, weights: dict[str, Array]) -> Trace:
-    """Returns what is known once some weights have changed."""
-    graph = replace(known.graph, constants={**known.graph.constants, **weights})
-    return trace(graph, epsilon=known.epsilon, fold=known.fold, widths=known.widths, spread=known.labels.spread)
 
 
 def _staying(after: Trace, readers: tuple[Reader, ...], kept: Kept | None = None) -> set[int]:

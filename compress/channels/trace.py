@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Any, TypeVar
 
@@ -394,6 +394,12 @@ def trace(
             result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
     result._reader = None
     return result
+
+
+def retraced(known: Trace, constants: Mapping[str, Array]) -> Trace:
+    """Returns what is known of a graph once some of its constants have other values of the same shapes."""
+    graph = replace(known.graph, constants={**known.graph.constants, **constants})
+    return trace(graph, epsilon=known.epsilon, fold=known.fold, widths=known.widths, spread=known.labels.spread)
 
 
 def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:

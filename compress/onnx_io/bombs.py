@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _RANGE = 1 << 24  # numbers that a Range of constants may make
 _SUSPICIOUS = 1 << 24  # sizes above it are rare
+_PASSING = ("Cast", "Reshape", "Squeeze", "Unsqueeze")  # what hands on its first input, number by number
 _NODES = 1_000_000  # of a graph with its functions written out
 
 
@@ -79,16 +80,17 @@ def _large_sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]
 
 
 def _bounds(nodes: Sequence[onnx.NodeProto]) -> set[str]:
-    """Returns what is read as a bound of slices alone, be it through casts: "up to the end" is a large integer."""
-    casts = [node for node in nodes if node.op_type == "Cast"]
-    elsewhere = {name for node in nodes if node.op_type not in ("Cast", "Slice") for name in node.input}
-    elsewhere.update(name for node in nodes if node.op_type == "Slice" for name in node.input[:1])
-    while (
-        beside := {name for node in casts if not elsewhere.isdisjoint(node.output) for name in node.input} - elsewhere
-    ):
-        elsewhere |= beside
-    read = {name for node in nodes if node.op_type == "Slice" for name in node.input[1:]}
-    return read.union(*(node.input for node in casts)) - elsewhere
+    """Returns what is read as a bound of slices alone: "up to the end" is a large integer, be it cast or reshaped."""
+    passing = [node for node in nodes if node.op_type in _PASSING]
+    slices = [node for node in nodes if node.op_type == "Slice"]
+    elsewhere = {name for node in nodes if node.op_type not in ("Slice", *_PASSING) for name in node.input}
+    elsewhere.update(name for node in slices for name in node.input[:1])
+    elsewhere.update(name for node in passing for name in node.input[1:])
+    found = elsewhere
+    while found:
+        found = {name for node in passing if not elsewhere.isdisjoint(node.output) for name in node.input} - elsewhere
+        elsewhere |= found
+    return {name for node in (*slices, *passing) for name in node.input} - elsewhere
 
 
 def _try_shape_inference(model: onnx.ModelProto, what: str) -> None:

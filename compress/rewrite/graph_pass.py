@@ -41,13 +41,13 @@ class Pass(ABC):
             what has been done, a line each; empty if nothing has changed.
         """
 
-    def keeps(self, trace: Trace) -> bool:
-        """Tells whether all that is known of a graph is as true, and as much, once the pass has changed it.
+    def known(self, trace: Trace) -> Trace | None:
+        """Returns what is known of a graph once the pass has changed it; None where that does not follow.
 
         Args:
             trace: what `run` was given.
         """
-        return False
+        return None
 
 
 def producers(graph: gs.Graph) -> dict[str, gs.Node]:

@@ -91,7 +91,7 @@ class Workpiece:
                 clean(self._graph)
         if notes:
             self._model = None
-            self._known = known if one.keeps(known) and _holds(self._graph, known) else None
+            self._known = one.known(known) if _holds(self._graph, known) else None
         return notes
 
 

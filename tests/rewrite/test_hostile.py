@@ -294,17 +294,21 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("casts", range(3))
+@pytest.mark.parametrize("steps", [[], ["Cast"], ["Cast", "Reshape"], ["Squeeze", "Unsqueeze", "Cast"]])
 @pytest.mark.parametrize(("operator", "tried"), [("Slice", 0), ("ConstantOfShape", 1), ("Tile", 1)])
-def test_only_what_may_be_a_size_is_tried_elsewhere(tmp_path, monkeypatch, operator, tried, casts):
-    """The end of a slice is commonly the largest integer, and may come through casts."""
+def test_only_what_may_be_a_size_is_tried_elsewhere(tmp_path, monkeypatch, operator, tried, steps):
+    """The end of a slice is commonly the largest integer, and may come through casts and the like."""
     asked = []
     monkeypatch.setattr(Runtime, "infer", lambda self, model: asked.append(len(model)))
-    names = ["far", *(f"far{index}" for index in range(casts))]
-    nodes = [helper.make_node("Cast", [a], [b], to=I64) for a, b in itertools.pairwise(names)]
+    names = ["far", *(f"far{index}" for index in range(len(steps)))]
+    beside = {"Reshape": "one", "Squeeze": "zero", "Unsqueeze": "zero"}
+    nodes = []
+    for step, (a, b) in zip(steps, itertools.pairwise(names), strict=True):
+        more = {"to": I64} if step == "Cast" else {}
+        nodes.append(helper.make_node(step, [a, beside[step]] if step in beside else [a], [b], **more))
     inputs = {"Slice": ["x", "zero", names[-1]], "ConstantOfShape": [names[-1]], "Tile": ["x", names[-1]]}[operator]
     nodes.append(helper.make_node(operator, inputs, ["y"]))
-    held = {"far": np.array([2**63 - 1]), "zero": np.array([0])}
+    held = {"far": np.array([2**63 - 1]), "zero": np.array([0]), "one": np.array([1])}
     read_model(written(tmp_path, model(nodes, held, inputs={"x": [4]}, outputs={"y": [4]})))
     assert len(asked) == tried
 

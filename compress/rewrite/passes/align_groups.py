@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 from compress.channels.arrange import arrange, moves
 from compress.channels.factors import coverage
 from compress.channels.graph import Array
-from compress.channels.trace import Trace
+from compress.channels.trace import Trace, once, retraced
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
 
@@ -27,11 +27,9 @@ class AlignGroups(Pass):
         source = arrange(trace)
         if source is None:
             return []
-        classes = trace.labels.classes()
-        permuted = {name: _permuted(name, classes, source, trace) for name in trace.graph.constants}
         tensors = graph.tensors()
         # What is no longer there nobody reads any more.
-        changed = {name: values for name, values in permuted.items() if values is not None and name in tensors}
+        changed = {name: values for name, values in _rearranged(trace).items() if name in tensors}
         if not all(isinstance(tensors[name], gs.Constant) for name in changed):
             # What is known to be constant must be one in the file before it can be permuted.
             return []
@@ -39,6 +37,20 @@ class AlignGroups(Pass):
             tensors[name].values = np.ascontiguousarray(values)
         count = int((source != np.arange(len(source))).sum())
         return [f"{count} channels have changed places within their groups, so that whole slices can go"]
+
+    def known(self, trace: Trace) -> Trace:
+        """Returns what is known of the same graph with its constants rearranged."""
+        return retraced(trace, _rearranged(trace))
+
+
+@once
+def _rearranged(trace: Trace) -> dict[str, Array]:
+    """Returns the constants whose channels have to change places, with these at their new ones."""
+    source, classes = arrange(trace), trace.labels.classes()
+    if source is None:
+        return {}
+    permuted = {name: _permuted(name, classes, source, trace) for name in trace.graph.constants}
+    return {name: values for name, values in permuted.items() if values is not None}
 
 
 def _permuted(name: str, classes: Array, source: Array, trace: Trace) -> Array | None:

@@ -34,11 +34,11 @@ class DropZeroBias(Pass):
                 dropped += 1
         return [f"{dropped} biases of zeros dropped"] if dropped else []
 
-    def keeps(self, trace: Trace) -> bool:
-        """Tells whether each bias is read once: what several nodes read ties their channels together; see `Pass`."""
+    def known(self, trace: Trace) -> Trace | None:
+        """Returns the same if each bias is read once: what several nodes read ties their channels together."""
         reads = Counter(name for node in trace.graph.nodes for name in (*node.inputs, *node.captured))
         biases = [node.input(_BIAS) for node in _with_zeros(trace)]
-        return all(name in trace.graph.constants and reads[name] == 1 for name in biases)
+        return trace if all(name in trace.graph.constants and reads[name] == 1 for name in biases) else None
 
 
 def _with_zeros(trace: Trace) -> Iterator[Node]:
