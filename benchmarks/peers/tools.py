@@ -85,7 +85,7 @@ def timed(tool: Tool, source: str, target: str) -> dict[str, object]:
 def main() -> None:
     name, source, target = sys.argv[1:]
     tool = TOOLS[name]()
-    # What a tool imports, here or on the way, is not counted.
+    # What a tool imports, here or on the way, is not counted; the first turn is rarely the fastest.
     tool(str(tiny(Path(target))), target)
     turns = [timed(tool, source, target) for _ in range(TURNS)]
     best = min(turns, key=lambda turn: turn["seconds"] - turn.get("proof_seconds", 0))

@@ -4,11 +4,11 @@
     python benchmarks/scaling/scaling.py --onnxslim onnxslim-peer --output benchmarks/scaling/scaling.json model.onnx …
 
 Goals: analysis and rewrite of a large network within three times loading and saving, and ahead of OnnxSlim on every
-model, which proves nothing; memory within three times the file. Every tool runs in a process of its own, in turns, and
-does a tiny model first, so no tool's imports are counted; medians of several turns. Wall time
-suffers from what else the machine does, CPU time hardly: both stand in the result. A rewrite's CPU time is that of both
-of its processes; its memory is that of its own, what ONNX Runtime holds of both models stands beside it. Models that
-the output holds already are not measured again.
+model, which proves nothing; memory within three times the file. Every tool runs in a process of its own, in turns; it
+does a tiny model and then this one before time is taken, so that no tool's imports are counted, not even those that
+OnnxSlim makes on the way; medians of several turns. Wall time suffers from what else the machine does, CPU time hardly:
+both stand in the result. A rewrite's CPU time is that of both of its processes; its memory is that of its own, what
+ONNX Runtime holds of both models stands beside it. Models that the output holds already are not measured again.
 """
 
 from __future__ import annotations
