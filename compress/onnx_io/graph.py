@@ -29,14 +29,17 @@ _VALUES: dict[int, Callable[[AttributeProto], Any]] = {
 }
 
 
-def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None) -> Graph:
+def channel_graph(model: ModelProto, weights: Mapping[str, Array] | None = None, sized: Graph | None = None) -> Graph:
     """Returns the channel graph of a model.
 
     Args:
         model: a checked model; nodes in topological order. It is not changed.
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`; not copied.
+        sized: a graph in which tensors of these names have the shapes that they have here, if there is one. Where it
+            knows them all nothing has to be inferred.
     """
-    return _folded(shaped(_raw_graph(inlined(model), weights or {})))
+    unshaped = _raw_graph(inlined(model), weights or {})
+    return _folded((None if sized is None else unshaped.like(sized)) or shaped(unshaped))
 
 
 def sized_graph(model: ModelProto, sizes: Mapping[str, Shape], graph: Graph | None = None) -> Graph:

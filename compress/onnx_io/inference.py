@@ -49,6 +49,28 @@ class Unshaped:
         sure = {name: kind for name, kind in elements.items() if kind in _SURE and name not in self.foreign}
         return replace(self.graph, shapes=shapes, elements=elements, types=sure, **found)
 
+    def like(self, other: Graph) -> Graph | None:
+        """Returns the graph with the shapes of another one, None where that does not know them all, or otherwise.
+
+        What sets some sizes among others that are computed, see `NodeEdit.overrides`, need not be known.
+        """
+        constants = self.graph.constants
+        if any(other.shapes.get(name, value.shape) != value.shape for name, value in constants.items()):
+            return None
+        shapes: dict[str, Shape] = {name: tuple(value.shape) for name, value in constants.items()}
+        elements = {name: value.dtype for name, value in constants.items()}
+        made = [(name, node) for node in self.graph.nodes for name in node.outputs if name]
+        for name, node in [*((name, None) for name in self.graph.inputs), *made]:
+            if name in other.shapes and name in other.elements:
+                shapes[name], elements[name] = other.shapes[name], other.elements[name]
+            elif node is not None and node.key == "Where" and shapes.keys() >= set(node.inputs):
+                shapes[name] = np.broadcast_shapes(*(shapes[source] for source in node.inputs))
+                elements[name] = elements[node.inputs[1]]
+            else:
+                return None
+        dynamic = {name: axes for name, axes in other.dynamic.items() if name in shapes}
+        return self.shaped(shapes, elements, dynamic=dynamic)
+
 
 def shaped(unshaped: Unshaped) -> Graph:
     """Returns a graph with its shapes, for examples of its free axes."""

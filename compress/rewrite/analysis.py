@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from onnx import ModelProto
 
-from compress.channels.graph import Array
+from compress.channels.graph import Array, Graph
 from compress.channels.trace import Trace, trace
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io.graph import channel_graph
@@ -15,20 +15,26 @@ from compress.recipe import RewriteSettings
 from compress.rewrite.rounding import policy
 
 
-def analyse(model: ModelProto, settings: RewriteSettings, weights: Mapping[str, Array] | None = None) -> Trace:
+def analyse(
+    model: ModelProto,
+    settings: RewriteSettings,
+    weights: Mapping[str, Array] | None = None,
+    sized: Graph | None = None,
+) -> Trace:
     """Returns what is known of a model's channels.
 
     Args:
         model: a checked model; not changed.
         settings: what counts as zero, and what is rounded.
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`.
+        sized: a graph whose tensors have the shapes of the model's, see `channel_graph`.
 
     Raises:
         CompressError: if nothing is known of the target that it is to be rounded for.
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
     with analysing():
-        graph = channel_graph(model, weights)
+        graph = channel_graph(model, weights, sized)
         return trace(graph, epsilon=settings.epsilon, widths=policy(settings), spread=True)
 
 

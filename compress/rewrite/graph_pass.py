@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compress.channels.graph import Array, Node
+from compress.channels.graph import Array, Graph, Node
 from compress.channels.trace import Trace
 from compress.recipe import RewriteSettings
 
@@ -47,6 +47,10 @@ class Pass(ABC):
         Args:
             trace: what `run` was given.
         """
+        return None
+
+    def sized(self, trace: Trace) -> Graph | None:
+        """Returns the graph of `trace` with the shapes that its tensors have once the pass has changed it, or None."""
         return None
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -244,8 +245,7 @@ def _parts(one: Convolved, filters: Array, stripes: Array) -> Iterator[tuple[Par
     mine = stripes[filters]
     if not mine.any():
         return
-    used = np.asarray(mine.any(axis=0)).reshape([span.size for span in one.kernel.spans])
-    kernel, places = one.kernel.only(used, cut=False)
+    kernel, places = _around(one.kernel, mine.any(axis=0).tobytes())
     yield Part(filters, kernel, places, None), _dense(one, len(filters), kernel.size)
     if filters.size % BLOCK:
         return
@@ -254,6 +254,13 @@ def _parts(one: Convolved, filters: Array, stripes: Array) -> Iterator[tuple[Par
     macs = total * (inputs * math.prod(one.inputs) + kernel.size * math.prod(one.outputs))
     cost = Cost(macs, total * math.prod(one.outputs), 3 * len(ranks) - 1, total * (inputs + kernel.size))
     yield Part(filters, kernel, places, ranks), cost
+
+
+@lru_cache(maxsize=256)
+def _around(kernel: Kernel, used: bytes) -> tuple[Kernel, tuple[slice, ...]]:
+    """Returns the smallest kernel around used positions, given as booleans: many filters use the same ones."""
+    positions = np.frombuffer(used, bool).reshape([span.size for span in kernel.spans])
+    return kernel.only(positions, cut=False)
 
 
 def _joined(one: Convolved, parts: tuple[Part, ...]) -> Cost:
@@ -267,8 +274,7 @@ def _by_inputs(one: Convolved, columns: Array) -> Iterator[Plan]:
     """`columns`: which input is read at which position. Shape: (I, positions)."""
     filters, inputs = one.weight.shape[:2]
     before, after = math.prod(one.inputs), math.prod(one.outputs)
-    used = np.asarray(columns.any(axis=0)).reshape([span.size for span in one.kernel.spans])
-    kernel, places = one.kernel.only(used, cut=False)
+    kernel, places = _around(one.kernel, columns.any(axis=0).tobytes())
     placed = _placed(columns, one.kernel, places)
     if inputs % BLOCK == 0:
         ranks = _ranks(placed)
@@ -291,8 +297,7 @@ def _stripes(one: Convolved, stripes: Array) -> Plan:
     """`stripes`: which filter uses which position. Shape: (O, positions)."""
     filters, inputs = one.weight.shape[:2]
     before, after = math.prod(one.inputs), math.prod(one.outputs)
-    used = np.asarray(stripes.any(axis=0)).reshape([span.size for span in one.kernel.spans])
-    kernel, places = one.kernel.only(used, cut=False)
+    kernel, places = _around(one.kernel, stripes.any(axis=0).tobytes())
     blocks = _blocks(_placed(stripes, one.kernel, places))
     total = sum(map(len, blocks))
     macs = total * (inputs * before + (kernel.size + filters) * after)

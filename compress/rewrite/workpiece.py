@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from compress.channels.graph import Graph
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.tensors import graphs
@@ -37,6 +38,7 @@ class Workpiece:
         self._model: Parted | None = model
         self._settings = settings
         self._known = known
+        self._sized: Graph | None = None
         self._graph: gs.Graph | None = None
         self._owned: Owned = {}
         self._work: tuple[Parted, Work] | None = None
@@ -64,7 +66,7 @@ class Workpiece:
             ModelFileError: if it cannot be analysed.
         """
         if self._known is None:
-            self._known = analyse(self.model.skeleton, self._settings, self.model.weights)
+            self._known = analyse(self.model.skeleton, self._settings, self.model.weights, self._sized)
         return self._known
 
     @property
@@ -92,6 +94,7 @@ class Workpiece:
         if notes:
             self._model = None
             self._known = one.known(known) if _holds(self._graph, known) else None
+            self._sized = one.sized(known)
         return notes
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compress.channels.graph import Array, Node
+from compress.channels.graph import Array, Graph, Node
 from compress.channels.rules.base import NodeEdit
 from compress.channels.sweep import Kept, sweep
 from compress.channels.trace import Trace
@@ -54,6 +56,12 @@ class DropChannels(Pass):
                 _edit(graph, names, origin(nodes, node), edit)
         notes = [f"constants that stay are no longer read by {silenced} layers"] if silenced else []
         return [f"{removed} channels removed", *notes]
+
+    def sized(self, trace: Trace) -> Graph:
+        """Returns the graph with what remains of each tensor."""
+        kept, shapes = sweep(trace), trace.graph.shapes
+        left = {name: kept.shape(name) for name in shapes if kept.changed(name)}
+        return replace(trace.graph, shapes={**shapes, **left})
 
 
 def _affected(trace: Trace, kept: Kept) -> list[Node]:
