@@ -80,7 +80,7 @@ def test_a_model_that_nothing_changes_is_analysed_once(calls: Counter[str]) -> N
 def test_a_change_costs_one_more_analysis(calls: Counter[str]) -> None:
     result = rewrite(network(dead=5, zero_bias=True))
     assert result.channels_removed == 5
-    # Two passes change something; without a bias of zeros everything known holds on, and shapes follow from what is left.
+    # Two passes change something; without a bias of zeros all that is known holds on; shapes follow from what is left.
     assert calls == {"trace": 2, "infer_shapes": 1, "import_onnx": 1, "export_onnx": 1}
 
 
