@@ -31,9 +31,11 @@ def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> Array:
         cells: atoms that cover several axes.
         slices: what goes with slices of them.
     """
-    axes, gone = coverage(cells), dead[cells]
-    if not (gone.any() or slices):
-        return np.zeros(0, np.int64)
+    gone = dead[cells]
+    if not gone.any():
+        # No slice is whole.
+        return np.concatenate([cells[:0].reshape(-1), *(one.atoms[dead[one.atoms]] for one in slices)])
+    axes = coverage(cells)
     whole = {a: np.asarray(gone.all(axis=tuple(b for b in range(gone.ndim) if b != a))) for a in axes}
     for one in slices:
         whole[one.axis] = np.asarray(whole[one.axis] & dead[one.atoms])
