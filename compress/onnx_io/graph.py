@@ -53,7 +53,8 @@ def sized_graph(model: ModelProto, sizes: Mapping[str, Shape], graph: Graph | No
     if graph is not None and all(graph.shapes.get(name) == size for name, size in sizes.items()):
         return _folded(replace(graph, dynamic={})) if graph.dynamic else graph
     unshaped = _raw_graph(model, dict(_large_constants(model.graph)))
-    return _folded(unshaped.shaped(*inferred(unshaped.skeleton, unshaped.graph, sizes)))
+    found = inferred(unshaped.skeleton, unshaped.graph, sizes)
+    return _folded(unshaped.shaped(found.shapes, found.elements))
 
 
 def _large_constants(graph: GraphProto) -> Iterator[tuple[str, Array]]:
@@ -92,7 +93,7 @@ def _raw_graph(model: ModelProto, weights: Mapping[str, Array]) -> Unshaped:
     raw = Graph(nodes, inputs, outputs, constants, known, opset=opset)
     stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
     shaped = (node for part in plain for node in part.shaped)
-    skeleton = _without_weights(model, [*stored, *(one for node in shaped for one in followed(node, constants))])
+    skeleton = _without_weights(model, [*stored, *followed(shaped, constants, opset)])
     return Unshaped(raw, skeleton, _stood_in_for(plain))
 
 

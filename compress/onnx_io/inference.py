@@ -52,23 +52,28 @@ class Unshaped:
     def like(self, other: Graph) -> Graph | None:
         """Returns the graph with the shapes of another one, None where that does not know them all, or otherwise.
 
-        What sets some sizes among others that are computed, see `NodeEdit.overrides`, need not be known.
+        Two things need not be known: what sets some sizes among others that are computed, see `NodeEdit.overrides`, and
+        what is the tensor of the other graph once a constant has been added to it, which does not change its shape.
         """
         constants = self.graph.constants
         if any(other.shapes.get(name, value.shape) != value.shape for name, value in constants.items()):
             return None
         shapes: dict[str, Shape] = {name: tuple(value.shape) for name, value in constants.items()}
         elements = {name: value.dtype for name, value in constants.items()}
+        dynamic = {}
         made = [(name, node) for node in self.graph.nodes for name in node.outputs if name]
+        sums = {n.inputs[0]: n.outputs[0] for n in self.graph.nodes if n.key == "Add" and n.inputs[1] in constants}
         for name, node in [*((name, None) for name in self.graph.inputs), *made]:
-            if name in other.shapes and name in other.elements:
-                shapes[name], elements[name] = other.shapes[name], other.elements[name]
+            there = name if name in other.shapes else sums.get(name, name)
+            if there in other.shapes and there in other.elements:
+                shapes[name], elements[name] = other.shapes[there], other.elements[there]
+                if there in other.dynamic:
+                    dynamic[name] = other.dynamic[there]
             elif node is not None and node.key == "Where" and shapes.keys() >= set(node.inputs):
                 shapes[name] = np.broadcast_shapes(*(shapes[source] for source in node.inputs))
                 elements[name] = elements[node.inputs[1]]
             else:
                 return None
-        dynamic = {name: axes for name, axes in other.dynamic.items() if name in shapes}
         return self.shaped(shapes, elements, dynamic=dynamic)
 
 
@@ -78,27 +83,31 @@ def shaped(unshaped: Unshaped) -> Graph:
     inputs = [value.type.tensor_type.shape.dim for value in skeleton.graph.input]
     free = [axis for dims in inputs for axis, dim in enumerate(dims) if _is_free(dim)]
     if not free:
-        shapes, elements = inferred(skeleton, raw, {})
-        return unshaped.shaped(shapes, elements)
+        only = inferred(skeleton, raw, {})
+        return unshaped.shaped(only.shapes, only.elements)
     # Symbols of different names may differ, unless the network does not stand that.
     apart = _APART
-    first, elements = inferred(skeleton, raw, _sizes(skeleton, raw, _EXAMPLES[0], apart=apart))
-    if any(name not in first for node in raw.nodes for name in node.outputs if name):
-        together, _ = inferred(skeleton, raw, _sizes(skeleton, raw, _EXAMPLES[0], apart=0))
-        if len(first) < len(together):
-            apart, first = 0, together
+    sizes = _sizes(skeleton, raw, _EXAMPLES[0], apart=apart)
+    try:
+        first = inferred(skeleton, raw, sizes, strict=True)
+    except shape_inference.InferenceError:
+        first = inferred(skeleton, raw, sizes)
+        if any(name not in first.shapes for node in raw.nodes for name in node.outputs if name):
+            together = inferred(skeleton, raw, _sizes(skeleton, raw, _EXAMPLES[0], apart=0))
+            if len(first.shapes) < len(together.shapes):
+                apart, first = 0, together
     dynamic = {}
     # The last example tells of axes beside the first.
     more = _EXAMPLES[1:] if any(free) else _EXAMPLES[1:2]
-    others = [inferred(skeleton, raw, _sizes(skeleton, raw, example, apart=apart))[0] for example in more]
-    for name, shape in first.items():
+    others = [inferred(skeleton, raw, _sizes(skeleton, raw, example, apart=apart), first).shapes for example in more]
+    for name, shape in first.shapes.items():
         found = [other[name] for other in others if name in other]
         if name not in others[0] or any(len(other) != len(shape) for other in found):
             # Inference failed with the other examples: nothing is known to be fixed.
             dynamic[name] = (True,) * len(shape)
         elif any(other != shape for other in found):
             dynamic[name] = tuple(len(set(sizes)) > 1 for sizes in zip(shape, *found, strict=True))
-    return unshaped.shaped(first, elements, dynamic=dynamic)
+    return unshaped.shaped(first.shapes, first.elements, dynamic=dynamic)
 
 
 def _sizes(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apart: int) -> dict[str, Shape]:
@@ -129,18 +138,40 @@ def _is_free(dim: TensorShapeProto.Dimension) -> bool:
     return not dim.HasField("dim_value") or dim.dim_value <= 0
 
 
+@dataclass(frozen=True)
+class Inferred:
+    """What is inferred for one choice of sizes.
+
+    Attributes:
+        shapes: by tensor name.
+        elements: element types, likewise.
+        values: those that had to be worked out for it, as far as they follow from constants alone.
+    """
+
+    shapes: dict[str, Shape]
+    elements: dict[str, np.dtype[Any]]
+    values: dict[str, Array]
+
+
 def inferred(
-    skeleton: ModelProto, graph: Graph, sizes: Mapping[str, Shape]
-) -> tuple[dict[str, Shape], dict[str, np.dtype[Any]]]:
+    skeleton: ModelProto,
+    graph: Graph,
+    sizes: Mapping[str, Shape],
+    beside: Inferred | None = None,
+    *,
+    strict: bool = False,
+) -> Inferred:
     """Infers shapes; where that fails for want of a value, works the value out and infers again.
 
     Args:
         skeleton: the model without weight data.
         graph: the model's nodes and constants.
         sizes: of the inputs that have free axes, at least.
+        beside: what has been inferred for other sizes; the shape of no other tensor is wanted.
+        strict: whether to fail where the sizes contradict each other, or an operator is unknown.
 
-    Returns:
-        Shape by tensor name, and element type.
+    Raises:
+        InferenceError: if it is strict and fails.
     """
     model = ModelProto()
     model.CopyFrom(skeleton)
@@ -155,24 +186,42 @@ def inferred(
         if output.type.HasField("tensor_type"):
             # Declared output sizes may name symbols that now have a size.
             output.type.tensor_type.ClearField("shape")
+    wanted = {name for node in graph.nodes for name in node.outputs if name}
     known: dict[str, Array] = {}
+    values: dict[str, Array] = {}
+    if beside is not None:
+        wanted &= beside.shapes.keys()
+        values = beside.values
     while True:
-        inferred = shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        known |= values
+        if values:
+            _put(known, values, model)
+        inferred = shape_inference.infer_shapes(model, check_type=False, strict_mode=strict, data_prop=True)
         shapes, elements = _known(inferred.graph)
         for name, value in (*graph.constants.items(), *known.items()):
             shapes[name], elements[name] = tuple(value.shape), value.dtype
-        if all(name in shapes for node in graph.nodes for name in node.outputs if name):
-            return shapes, elements
-        values = known_values(replace(graph, shapes=shapes), seeds(graph))
+        values = {} if wanted <= shapes.keys() else known_values(replace(graph, shapes=shapes), seeds(graph))
         values = {n: v for n, v in values.items() if n not in known and v.size <= SMALL and v.dtype.kind in "iub"}
         if not values:
-            return shapes, elements
-        known |= values
-        rest = [node for node in model.graph.node if not set(node.output) <= known.keys()]
-        del model.graph.node[:]
-        model.graph.node.extend(rest)
-        for name, value in values.items():
-            model.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
+            return Inferred(shapes, elements, _of_constants(graph, known))
+
+
+def _put(known: Mapping[str, Array], new: Mapping[str, Array], model: ModelProto) -> None:
+    """Stores new values in a model and takes out the nodes that compute nothing but known ones."""
+    rest = [node for node in model.graph.node if not known.keys() >= set(node.output)]
+    del model.graph.node[:]
+    model.graph.node.extend(rest)
+    for name, value in new.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
+
+
+def _of_constants(graph: Graph, values: dict[str, Array]) -> dict[str, Array]:
+    """Returns those values that follow from constants alone."""
+    constant = set(graph.constants)
+    for node in graph.nodes:
+        if node.inputs and not node.captured and constant.issuperset(filter(None, node.inputs)):
+            constant.update(node.outputs)
+    return {name: value for name, value in values.items() if name in constant}
 
 
 def _known(graph: GraphProto) -> tuple[dict[str, Shape], dict[str, np.dtype[Any]]]:

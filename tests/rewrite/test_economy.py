@@ -84,8 +84,11 @@ def test_a_change_costs_one_more_analysis(calls: Counter[str]) -> None:
     assert calls == {"trace": 2, "infer_shapes": 1, "import_onnx": 1, "export_onnx": 1}
 
 
+@pytest.mark.parametrize("style", ["zero", "constant"])
 @pytest.mark.parametrize("name", ["plain", "dense", "shuffle", "squeeze-excite", "transformer"])
-def test_the_shapes_of_what_is_left_are_those_that_are_inferred(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shapes_of_what_is_left_are_those_that_are_inferred(
+    name: str, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = []
     original = analysis.channel_graph
     monkeypatch.setattr(
@@ -94,13 +97,21 @@ def test_the_shapes_of_what_is_left_are_those_that_are_inferred(name: str, monke
         lambda model, weights, sized: found.append((original(model, weights, sized), original(model, weights), sized)),
     )
     monkeypatch.setattr(analysis, "trace", lambda graph, **keywords: trace(found[-1][0], **keywords))
-    assert rewrite(masked(name, "zero", "unaligned")[1]).channels_removed
+    assert rewrite(masked(name, style, "unaligned")[1]).channels_removed
     assert found[-1][2] is not None
     for derived, inferred, _ in found:
         named = {one for node in inferred.nodes for one in (*node.inputs, *node.outputs) if one}
         for part in ("shapes", "elements", "types", "dynamic"):
             mine, theirs = ({k: v for k, v in getattr(g, part).items() if k in named} for g in (derived, inferred))
             assert mine == theirs
+
+
+@pytest.mark.parametrize("style", ["zero", "constant"])
+def test_shapes_are_inferred_for_the_original_alone(style: str, calls: Counter[str]) -> None:
+    """Where constants go, a sum is put behind a product that has no bias."""
+    assert rewrite(masked("transformer", style, "unaligned")[1]).channels_removed
+    # Two examples of the batch axis.
+    assert calls["infer_shapes"] == 2
 
 
 def test_a_bias_of_zeros_that_ties_two_layers_is_analysed_without(calls: Counter[str]) -> None:
