@@ -12,7 +12,7 @@ id, which nothing equals. Axes of symbolic size are always left open: their exam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from compress.channels.alike_cells import Cells, Constants
 from compress.channels.factors import coverage
+from compress.channels.frozen import frozen
 from compress.channels.graph import Array, Node, Shape
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE, Numbering
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 # Two roundings of a weight, one of the entry that it is divided by, and what a scale gathers on its way.
 _ROUNDINGS = 8
-_PLAIN = (int, float, str, bytes, type(None))
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class Likeness:
         self.numbering = Numbering(_ROUNDINGS * trace.epsilon)
         self._constants = Constants(trace, self.numbering)
         self._opened: dict[tuple[int, tuple[int, ...]], tuple[Cells, Cells]] = {}
+
+    def leading(self, wanted: Iterable[str]) -> list[Node]:
+        """Returns the nodes by which some tensors depend on the inputs of the graph, in its order."""
+        asked, found = set(wanted), list[Node]()
+        for node in reversed(self.trace.graph.nodes):
+            if not asked.isdisjoint(node.outputs):
+                found.append(node)
+                asked.update(name for name in node.inputs if name and self._constants.value(name) is None)
+        return found[::-1]
 
     def fresh(self, name: str) -> None:
         """Says that a tensor is like no other."""
@@ -222,25 +231,17 @@ class Likeness:
         return (int(found.ids.flat[0]), float(found.scales.flat[0])) if found and found.ids.size == 1 else name
 
 
-def likeness(trace: Trace) -> Likeness:
-    """Runs the interpretation: a fresh id for every input of the graph, then each node's rule."""
+def likeness(trace: Trace, wanted: Iterable[str] | None = None) -> Likeness:
+    """Runs the interpretation: a fresh id for every input of the graph, then each node's rule.
+
+    Args:
+        trace: what else is known of the graph.
+        wanted: the tensors that somebody asks for; what does not lead to them is left out. All if None.
+    """
     result = Likeness(trace)
-    for node in trace.graph.nodes:
+    for node in trace.graph.nodes if wanted is None else result.leading(wanted):
         trace.rule(node).alike(node, trace, result)
     return result
-
-
-def frozen(value: object) -> Hashable:
-    """Returns a hashable stand-in for an attribute or a value."""
-    if isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, value.tobytes())
-    if isinstance(value, list | tuple):
-        return tuple([frozen(item) for item in value])
-    if isinstance(value, Mapping):
-        return tuple([(key, frozen(item)) for key, item in sorted(value.items())])
-    return repr(value)
 
 
 def _counted(shape: Iterable[int]) -> Array:

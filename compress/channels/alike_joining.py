@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compress.channels.alike import Likeness, frozen
+from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
 from compress.channels.factors import coverage
+from compress.channels.frozen import frozen
 from compress.channels.graph import Array, Node
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE

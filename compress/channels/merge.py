@@ -11,38 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress.channels.alike import Likeness, Read
-from compress.channels.alike_cells import Cells
+from compress.channels.alike import Likeness
 from compress.channels.arrange import arrange
-from compress.channels.factors import coverage
 from compress.channels.graph import Array
-from compress.channels.multiples import normalised
-from compress.channels.numbering import ONE
+from compress.channels.readers import Reader, readers_of, units
 from compress.channels.sweep import ALL_DEAD, Kept, needed, sweep
 from compress.channels.trace import Trace, retraced
 
 _ATTEMPTS = 12  # so often what turns out to stay is left out, before nothing is merged
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A weight whose columns can be merged.
-
-    Attributes:
-        weight: its name.
-        axis: along which its columns lie.
-        read: one of the nodes that read with it.
-        units: the class of each channel that is read. Shape: (groups, columns).
-        columns: its cells, in all the nodes that use it at once. Shape: (groups, columns).
-        alike: number of the columns that are multiples of one another, -1 for the others. Shape: (groups, columns).
-    """
-
-    weight: str
-    axis: int
-    read: Read
-    units: Array
-    columns: Cells
-    alike: Array
 
 
 @dataclass(frozen=True)
@@ -68,7 +44,7 @@ def merging(known: Trace, likeness: Likeness, changeable: Collection[str] | None
         likeness: what is like what in it.
         changeable: the constants that may change; all if None.
     """
-    readers = tuple(_readers(known, likeness, changeable))
+    readers = tuple(readers_of(known, likeness, changeable))
     candidates = {unit for reader in readers for unit in reader.units[_read(known, reader)].tolist()}
     if not candidates:
         return Merging(readers, frozenset(), {})
@@ -92,80 +68,6 @@ def merging(known: Trace, likeness: Likeness, changeable: Collection[str] | None
     return Merging(readers, frozenset(), {})
 
 
-def _readers(known: Trace, likeness: Likeness, changeable: Collection[str] | None) -> list[Reader]:
-    """Returns the weights of which all uses contract channels, and some of these are alike."""
-    repeating = {read.weight for read in likeness.reads}
-    for read in likeness.reads:
-        if np.unique(read.columns.ids).size == read.columns.ids.size:
-            repeating.discard(read.weight)
-    if not repeating:
-        return []
-    uses: dict[str, int] = {}
-    for node in known.graph.nodes:
-        for name in (*node.inputs, *node.captured):
-            uses[name] = uses.get(name, 0) + 1
-    reads: dict[str, list[Read]] = {}
-    for read in likeness.reads:
-        if read.weight in repeating:
-            reads.setdefault(read.weight, []).append(read)
-    dead = sweep(known).dead
-    found = []
-    for name, sharing in reads.items():
-        axis, shape = sharing[0].axis, sharing[0].columns.ids.shape
-        same = all(read.axis == axis and read.columns.ids.shape == shape for read in sharing)
-        if (
-            not same
-            or len(sharing) != uses[name]
-            or name in known.graph.outputs
-            or name not in (known.graph.constants if changeable is None else changeable)
-            or name not in known.graph.constants
-            or known.graph.constants[name].dtype.kind != "f"
-        ):
-            continue
-        classes = units(known, sharing[0])
-        if classes is None or (len(classes) > 1 and len(sharing) > 1):
-            continue
-        columns, constant = _together([read.columns for read in sharing], likeness)
-        alike = _repeated(columns.ids, classes, ~constant & ~dead[classes])
-        if (alike >= 0).any():
-            found.append(Reader(name, axis, sharing[0], classes, columns, alike))
-    return found
-
-
-def units(known: Trace, read: Read) -> Array | None:
-    """Returns the class of each channel that a weight reads, None where they have none of their own.
-
-    Shape: (groups, channels of a group).
-    """
-    groups, width = read.columns.ids.shape
-    # A column of a weight in groups stands for a channel of every group, so there the input says which it is.
-    name, axis = (read.weight, read.axis) if groups == 1 else (read.node.input(0), 1)
-    atoms = next((factor for factor in known.labels.of(name) if coverage(factor) == (axis,)), None)
-    return None if atoms is None else np.asarray(known.labels.classes()[atoms.reshape(groups, width)])
-
-
-def _together(parts: list[Cells], likeness: Likeness) -> tuple[Cells, Array]:
-    """Returns what columns are in all uses of a weight at once, by group, and which are constant somewhere."""
-    ids = np.stack([part.ids for part in parts], axis=-1)
-    rows = np.stack([part.scales for part in parts], axis=-1)
-    group = np.broadcast_to(np.arange(len(ids))[:, None, None], (*ids.shape[:2], 1))
-    keys = np.concatenate([ids, group], axis=-1).reshape(ids.shape[0] * ids.shape[1], -1)
-    shares, scales = normalised(rows.reshape(len(keys), -1))
-    found = likeness.numbering.number("columns of one weight", keys, shares)
-    shape = ids.shape[:2]
-    return Cells(found.reshape(shape), scales.reshape(shape)), np.asarray((ids == ONE).any(axis=-1))
-
-
-def _repeated(ids: Array, units: Array, eligible: Array) -> Array:
-    """Returns the number of each column that is eligible and has a like in another class, -1 for the others."""
-    ids = np.where(eligible, ids, -1)
-    found, inverse = np.unique(ids, return_inverse=True)
-    inverse = inverse.reshape(ids.shape)
-    classes = np.unique(np.stack([inverse.reshape(-1), units.reshape(-1)]), axis=1)
-    several = np.bincount(classes[0], minlength=len(found)) > 1
-    return np.where((several & (found >= 0))[inverse], ids, -1)
-
-
 def _representatives(readers: tuple[Reader, ...], stays: set[int], going: set[int]) -> set[int]:
     """Returns one class of each set of columns that are alike, where none of them stays anyway."""
     groups: dict[tuple[int, int], list[int]] = {}
@@ -173,13 +75,13 @@ def _representatives(readers: tuple[Reader, ...], stays: set[int], going: set[in
         for group, column in np.argwhere(reader.alike >= 0).tolist():
             groups.setdefault((index, int(reader.alike[group, column])), []).append(int(reader.units[group, column]))
     count: dict[int, int] = {}
-    for units in groups.values():
-        for unit in units:
+    for alike in groups.values():
+        for unit in alike:
             count[unit] = count.get(unit, 0) + 1
     chosen: set[int] = set()
-    for units in groups.values():
-        if not any(unit in stays or unit in chosen for unit in units):
-            chosen.add(max((unit for unit in units if unit in going), key=lambda unit: (count[unit], -unit)))
+    for alike in groups.values():
+        if not any(unit in stays or unit in chosen for unit in alike):
+            chosen.add(max((unit for unit in alike if unit in going), key=lambda unit: (count[unit], -unit)))
     return chosen
 
 

@@ -8,6 +8,8 @@ from onnx import helper, numpy_helper
 from strategies import make_model, networks
 
 from compress.channels.alike import likeness
+from compress.channels.merge import merging
+from compress.channels.readers import read_by_weights
 from compress.channels.trace import trace
 from compress.onnx_io.graph import channel_graph
 from compress.onnx_io.session import random_inputs, session
@@ -282,6 +284,28 @@ def test_a_head_that_repeats_another_is_seen(g):
     assert len(set(first.tolist())) == 4
     repeated = likeness(trace(channel_graph(attention(g)), epsilon=2**-24)).cells["flat"]
     assert len(np.unique(repeated.ids)) == 6
+
+
+@pytest.mark.parametrize("kind", ["chain", "heads"])
+def test_what_leads_to_weights_is_all_that_matters_of_likeness(g, kind):
+    model = chain(*weights(g, [(5, 2, 1.5)]), "Relu") if kind == "chain" else attention(g, head_like=True)
+    model.graph.node.append(node("Softmax", "y", "z"))
+    model.graph.output[0].name = "z"
+    found = trace(channel_graph(model), epsilon=2**-24, spread=True)
+    asked = read_by_weights(found, found.graph.constants)
+    assert asked == ["y"]
+    part, whole = likeness(found, asked), likeness(found)
+    assert whole.cells.keys() - part.cells.keys() == {"z"}
+    mine, expected = merging(found, part), merging(found, whole)
+    assert mine.gone == expected.gone != frozenset()
+    assert all((mine.weights[name] == values).all() for name, values in expected.weights.items())
+
+
+def test_no_likeness_is_sought_where_nothing_could_be_merged(g):
+    found = trace(channel_graph(chain(*weights(g, [(5, 2, 1.5)]), "Relu")), epsilon=2**-24)
+    # The first weight reads the input of the network, which keeps all its channels.
+    assert read_by_weights(found, {"w1", "b1"}) == []
+    assert likeness(found, []).cells == {}
 
 
 def test_a_head_that_repeats_another_goes(g):

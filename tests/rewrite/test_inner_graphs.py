@@ -228,7 +228,9 @@ def test_a_choice_that_is_none_becomes_part_of_the_graph():
 def test_choices_inside_choices_are_opened_before_anything_else_is_sought(monkeypatch):
     """The dearest analysis waits until all is in sight."""
     sought = []
-    monkeypatch.setattr(merge_duplicates, "likeness", lambda known: sought.append(known) or likeness(known))
+    monkeypatch.setattr(
+        merge_duplicates, "likeness", lambda known, *wanted: sought.append(known) or likeness(known, *wanted)
+    )
     inner = choice(graph([node("Exp", "r", "t")], "t"), graph([node("Neg", "r", "t")], "t"), "s", "always")
     first = graph([node("Relu", "h", "r"), inner, node("Add", "r s", "q")], "q")
     second = graph([node("Neg", "h", "q")], "q")

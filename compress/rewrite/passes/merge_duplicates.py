@@ -7,6 +7,7 @@ import onnx_graphsurgeon as gs
 
 from compress.channels.alike import likeness
 from compress.channels.merge import merging
+from compress.channels.readers import read_by_weights
 from compress.channels.trace import Trace
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
@@ -25,7 +26,7 @@ class MergeDuplicates(Pass):
         """Merges; see `Pass.run`."""
         tensors = graph.tensors()
         changeable = {name for name, tensor in tensors.items() if isinstance(tensor, gs.Constant)}
-        found = merging(trace, likeness(trace), changeable)
+        found = merging(trace, likeness(trace, read_by_weights(trace, changeable)), changeable)
         for name, values in found.weights.items():
             tensors[name].values = np.ascontiguousarray(values)
         return [f"{len(found.gone)} duplicate channels merged"] if found.weights else []
