@@ -198,7 +198,7 @@ def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
     node = (_NODE_BYTES + _NAMES * len(one.node.outputs[0])) / one.weight.itemsize
     found = [
         plan
-        for plan in plans(one, tolls)
+        for plan in plans(one, tolls, limit)
         if plan.cost.macs < before.macs
         and plan.cost.weights + node * plan.cost.nodes <= before.weights
         and tolls.of(plan.cost) <= limit
@@ -207,15 +207,25 @@ def cheapest(one: Convolved, tolls: Tolls) -> Plan | None:
     return min(found, key=lambda plan: tolls.of(plan.cost), default=None)
 
 
-def plans(one: Convolved, tolls: Tolls) -> Iterator[Plan]:
-    """Yields what a convolution without groups could be computed as; filters are parted as the tolls want it."""
+def plans(one: Convolved, tolls: Tolls, limit: float = math.inf) -> Iterator[Plan]:
+    """Yields what a convolution without groups could be computed as; filters are parted as the tolls want it.
+
+    Args:
+        one: the convolution.
+        tolls: what counts beside multiply-accumulates.
+        limit: what is charged at most; plans that cost more may be left out.
+    """
     filters, inputs = one.weight.shape[:2]
+    before, after = math.prod(one.inputs), math.prod(one.outputs)
     nonzero = one.nonzero.reshape(filters, inputs, -1)
     stripes, columns = (np.asarray(nonzero.any(axis=axis)) for axis in (1, 0))
-    if not stripes.all():
+    # Whatever the plan, each stripe or column that holds anything is computed, by one node at least.
+    by_filters = np.count_nonzero(stripes) * inputs * min(before, after)
+    by_inputs = np.count_nonzero(columns) * filters * after
+    if not stripes.all() and tolls.of(Cost(by_filters, 0, 1, 0)) <= limit:
         yield from _by_filters(one, stripes, tolls)
         yield _stripes(one, stripes)
-    if not columns.all():
+    if not columns.all() and tolls.of(Cost(by_inputs, 0, 1, 0)) <= limit:
         yield from _by_inputs(one, columns)
 
 

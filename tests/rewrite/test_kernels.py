@@ -248,6 +248,35 @@ def test_each_plan_is_taken_where_it_is_cheapest():
     assert plan(striped(64, 64, (4,)), stride=2) is None
 
 
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("tolls", [WHATEVER, Tolls(0, 0), Tolls(0, 2_000)])
+def test_no_plan_within_a_limit_is_left_out(seed, tolls):
+    generator = np.random.default_rng(seed)
+    filters, inputs, size, stride = 8, int(generator.choice([4, 6])), 6, 1 + seed % 2
+    weight = generator.standard_normal((filters, inputs, 3, 3)).astype(F)
+    weight[generator.random((filters, inputs, 3, 3)) < generator.choice([0, 0.1])] = 0
+    weight[np.broadcast_to(generator.random((filters, 1, 3, 3)) < generator.choice([0, 0.02, 0.5]), weight.shape)] = 0
+    weight[np.broadcast_to(generator.random((1, inputs, 3, 3)) < generator.choice([0, 0.02, 0.5]), weight.shape)] = 0
+    kernel = Kernel(tuple(Span(3, stride, 1, 1, 1) for _ in range(2)), 1)
+    node = Node("Conv", "conv", ("x", "w"), ("c",))
+    one = Convolved(node, kernel, weight, weight != 0, (size,) * 2, (size // stride,) * 2)
+    every = [tolls.of(plan.cost) for plan in plans(one, tolls)]
+    for limit in every:
+        within = [tolls.of(plan.cost) for plan in plans(one, tolls, limit)]
+        assert [charge for charge in within if charge <= limit] == [charge for charge in every if charge <= limit]
+    assert not every or list(plans(one, tolls, min(every) / 4)) == []
+
+
+def test_filters_that_save_nothing_are_not_parted(monkeypatch):
+    """One filter of 64 holds nothing, for instance because a bias stands for it: no plan could pay for its node."""
+    monkeypatch.setattr("compress.rewrite.kernel_plans._parts", None)
+    weight = striped(64, 64, (9,))
+    weight[0] = 0
+    kernel = Kernel(tuple(Span(3, 1, 1, 1, 1) for _ in range(2)), 1)
+    node = Node("Conv", "conv", ("x", "w"), ("c",))
+    assert cheapest(Convolved(node, kernel, weight, weight != 0, (28, 28), (28, 28)), MEASURED) is None
+
+
 def test_a_charge_is_for_all_that_is_done():
     assert Tolls(2, 3).of(Cost(10, 5, 4, 100)) == 10 + 10 + 12
 
