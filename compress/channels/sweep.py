@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from compress.channels.factors import STAYS, coverage
+from compress.channels.factors import STAYS, coverage, every, some
 from compress.channels.graph import Array, Node, Shape
 from compress.channels.labels import Labels
 from compress.channels.lasts import Lasts
@@ -50,7 +51,6 @@ class Kept:
         self.dead = dead
         self.restored = tuple(restored)
         self._masks: dict[tuple[str, int], Array] = {}
-        self._changed: dict[str, bool] = {}
 
     def mask(self, name: str, axis: int) -> Array:
         """Returns which positions of an axis remain, not to be changed. Shape: (size of the axis,)."""
@@ -58,7 +58,7 @@ class Kept:
         axis %= len(shape)
         if (name, axis) not in self._masks:
             keep = np.ones(shape[axis], dtype=bool)
-            for factor in self.trace.labels.of(name):
+            for factor in self._losses.get(name, ()):
                 if coverage(factor) == (axis,):
                     keep &= ~self.dead[factor.reshape(-1)]
                 elif axis in coverage(factor):
@@ -69,7 +69,7 @@ class Kept:
 
     def count(self, name: str, axis: int) -> int:
         """Returns how many positions of an axis remain."""
-        return int(self.mask(name, axis).sum())
+        return int(np.count_nonzero(self.mask(name, axis)))
 
     def first(self, name: str, axis: int, positions: Array) -> int | None:
         """Returns the first of some positions that remains, or None."""
@@ -82,17 +82,27 @@ class Kept:
 
     def changed(self, name: str) -> bool:
         """Tells whether a tensor loses anything."""
-        if name not in self._changed:
-            self._changed[name] = any(bool(self.dead[factor].any()) for factor in self.trace.labels.of(name))
-        return self._changed[name]
+        return name in self._losses
+
+    @cached_property
+    def _losses(self) -> dict[str, list[Array]]:
+        """The factors of each tensor that lose something, for tensors that do."""
+        factors = self.trace.labels.factors
+        # Many operators hand on the very same factor.
+        parts = list({id(factor): factor for found in factors.values() for factor in found}.values())
+        if not some(self.dead) or not parts:
+            return {}
+        starts = np.cumsum([0, *(part.size for part in parts[:-1])])
+        gone = np.logical_or.reduceat(self.dead[np.concatenate([part.reshape(-1) for part in parts])], starts)
+        lossy = {id(part) for part, goes in zip(parts, gone.tolist(), strict=True) if goes}
+        lose = {name: [factor for factor in found if id(factor) in lossy] for name, found in factors.items()}
+        return {name: found for name, found in lose.items() if found}
 
     def axes(self, name: str) -> dict[int, Array]:
         """Returns, for each axis that loses positions, the indices of those that remain."""
-        if not self.changed(name):
-            return {}
-        covered = {axis for factor in self.trace.labels.of(name) for axis in coverage(factor)}
+        covered = {axis for factor in self._losses.get(name, ()) for axis in coverage(factor)}
         masks = {axis: self.mask(name, axis) for axis in sorted(covered)}
-        return {axis: np.flatnonzero(mask) for axis, mask in masks.items() if not mask.all()}
+        return {axis: np.flatnonzero(mask) for axis, mask in masks.items() if not every(mask)}
 
     def override(self, node: Node, index: int, where: Array, values: Array) -> NodeEdit | None:
         """Returns the edit that sets some entries of an integer input, be it a constant or computed."""

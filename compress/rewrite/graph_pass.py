@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -79,10 +80,14 @@ class Names:
 
     Args:
         graph: whatever else gives new names to its tensors must ask here too.
+
+    Attributes:
+        tensors: those that the graph had at first, by name.
     """
 
     def __init__(self, graph: gs.Graph) -> None:
-        self._taken = _names(graph)
+        self.tensors: Mapping[str, gs.Tensor] = graph.tensors()
+        self._taken = set(self.tensors).union(*(_names(inner) for inner in _subgraphs(graph)))
 
     def fresh(self, wanted: str) -> str:
         """Returns a name like `wanted` that no tensor has, nor will get from here."""
@@ -106,8 +111,12 @@ def unused(wanted: str, names: set[str]) -> str:
 
 def _names(graph: gs.Graph) -> set[str]:
     """Returns the names of all tensors, also of those that only subgraphs have."""
-    inner = (value for node in graph.nodes for value in node.attrs.values() if isinstance(value, gs.Graph))
-    return set(graph.tensors()).union(*(_names(subgraph) for subgraph in inner))
+    return set(graph.tensors()).union(*(_names(inner) for inner in _subgraphs(graph)))
+
+
+def _subgraphs(graph: gs.Graph) -> Iterator[gs.Graph]:
+    """Yields what the nodes of a graph hold as attributes."""
+    return (value for node in graph.nodes for value in node.attrs.values() if isinstance(value, gs.Graph))
 
 
 def constant(graph: gs.Graph, name: str, values: Array) -> gs.Constant:

@@ -28,26 +28,27 @@ class DropChannels(Pass):
         kept = sweep(trace)
         if not kept.dead.any():
             return []
-        tensors = graph.tensors()
-        cut = [tensors[name] for name in trace.graph.constants if name in tensors and kept.changed(name)]
-        if not all(isinstance(tensor, gs.Constant) for tensor in cut):
+        nodes, names = producers(graph), Names(graph)
+        constants = [name for name in names.tensors if name in trace.graph.constants]
+        cut = {name: names.tensors[name] for name in constants if kept.changed(name)}
+        if not all(isinstance(tensor, gs.Constant) for tensor in cut.values()):
             # What is known to be constant must be one in the file before it can be cut.
             return []
-        nodes, names = producers(graph), Names(graph)
         affected = _affected(trace, kept)
         gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in affected]
         edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in affected]
         silenced = sum(_reweigh(names, origin(nodes, node), node, trace, kept) for node in affected)
         removed = 0
-        for name, tensor in graph.tensors().items():
-            axes = kept.axes(name) if name in trace.graph.constants else {}
-            if axes and isinstance(tensor, gs.Constant):
-                values = tensor.values
-                for axis, index in axes.items():
-                    values = values.take(index, axis=axis)
-                    if trace.labels.roles.get((name, axis)) == "out":
-                        removed += trace.graph.shapes[name][axis] - len(index)
-                tensor.values = np.ascontiguousarray(values)
+        for name, tensor in cut.items():
+            if not tensor.outputs:
+                # All that read it have got weights of their own.
+                continue
+            values = tensor.values
+            for axis, index in kept.axes(name).items():
+                values = values.take(index, axis=axis)
+                if trace.labels.roles.get((name, axis)) == "out":
+                    removed += trace.graph.shapes[name][axis] - len(index)
+            tensor.values = np.ascontiguousarray(values)
         for node, gain in gains:
             if gain is not None:
                 _add_gain(graph, names, origin(nodes, node), node, gain, trace, kept)
