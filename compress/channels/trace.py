@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from compress.channels.factors import on_axis, some
 from compress.channels.graph import Array, Graph, Node
 from compress.channels.labels import Labels
 from compress.channels.roles import hand_back
@@ -248,7 +249,8 @@ class Trace:
             self._keep(name, cells & varies)
         if value.dtype.kind == "f":
             known, before = cells & ~varies, self.made.get(name)
-            self.made[name] = known if before is None else before | known
+            if some(known):
+                self.made[name] = known if before is None else before | known
 
     def keep(self, name: str, cells: Array) -> None:
         """Marks cells of a tensor as needed even where their value is known."""
@@ -269,11 +271,14 @@ class Trace:
         if self.sharpening:
             return
         self.choices.append((name, axis, positions))
+        shape = self.graph.shapes[name]
+        marked = np.zeros(shape[axis], dtype=bool)
+        marked[positions] = True
+        cells = on_axis(marked, axis, len(shape))
         if self._reader is not None:
-            shape = self.graph.shapes[name]
-            cells = np.isin(np.arange(shape[axis]), positions)
-            cells = cells.reshape([-1 if a == axis else 1 for a in range(len(shape))])
             self.readers.setdefault(name, []).append((self._reader, cells))
+        # Whichever it is must come out right.
+        self.need(name, cells)
 
     def stays(self, inputs: Array, *, foldable: bool = True) -> Array:
         """Returns which inputs of a weighted sum must be there if they are read.
@@ -309,13 +314,17 @@ class Trace:
 
     def asked(self, name: str) -> Array:
         """Returns which cells of a tensor must come out right, known or not."""
-        none = np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
-        return np.asarray(self.needs.get(name, none) | self.made.get(name, none))
+        needed, made = self.needs.get(name), self.made.get(name)
+        if needed is None or made is None:
+            found = made if needed is None else needed
+            return np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool) if found is None else found
+        return np.asarray(needed | made)
 
     def asked_sharply(self, name: str) -> Array:
         """Returns which cells of a tensor must come out right in each place."""
-        none = np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
-        return np.asarray(self.asked(name) & self.sharp.get(name, none))
+        sharp = self.sharp.get(name)
+        asked = self.asked(name)
+        return asked & sharp if sharp is not None else np.zeros((1,) * asked.ndim, dtype=bool)
 
     def ask(self, node: Node) -> None:
         """Runs the rule of a node backwards.
@@ -330,16 +339,16 @@ class Trace:
             blurs = None
         self._blurring = blurs is not None
         rule.need(node, self)
-        values = [self.values[name] for name in made if name in self.values]
-        if not rule.settles and any(value.dtype.kind == "f" for value in values):
+        values = [self.values[name] for name in made if name in self.values] if not rule.settles else []
+        if any(value.dtype.kind == "f" for value in values):
             self.settling = True
-            if any(self.demand(name).any() for name in made):
+            if any(some(self.demand(name)) for name in made):
                 rule.need(node, self)
             self.settling = False
         self._blurring = False
         if blurs == "place by place":
             self.sharpening = True
-            if any(self.demand(name).any() for name in made):
+            if any(some(self.demand(name)) for name in made):
                 rule.need(node, self)
             self.sharpening = False
 
@@ -415,6 +424,8 @@ def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:
 def _any_behind(cells: Array, axes: int) -> Array:
     """Returns whether any cell is true for each position of the first `axes` axes."""
     front, places = cells.shape[:axes], math.prod(cells.shape[axes:])
+    if places == 1:
+        return cells.reshape(front)
     rows = cells.reshape(math.prod(front), places)
     # Along short axes, as kernels have, `any` is slow.
     found = rows.any(axis=1) if places > _FEW_PLACES else np.ascontiguousarray(rows.T).any(axis=0)

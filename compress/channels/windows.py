@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
 import numpy as np
@@ -22,53 +22,69 @@ _EVEN = 1e-7  # a map whose places differ by less, relative to what was added up
 
 
 @dataclass(frozen=True)
-class Windows:
-    """What each tap of a window reads.
+class Reach:
+    """What each tap of a window reads along one axis.
 
     Attributes:
-        places: for each spatial axis, the position that each tap reads for each position of the result; -1 is beyond
-            the edge. Shape: (positions of the result, taps).
-        free: for each spatial axis, whether its size is a symbolic one, so that edges may lie elsewhere.
-        inner: for each spatial axis, which taps never read beyond an edge, whatever the size. Shape: (taps,).
+        places: the position that each tap reads for each position of the result; -1 is beyond the edge. Shape:
+            (positions of the result, taps).
+        free: whether the size of the axis is a symbolic one, so that edges may lie elsewhere.
+        inner: which taps never read beyond an edge, whatever the size. Shape: (taps,).
     """
 
-    places: tuple[Array, ...]
-    free: tuple[bool, ...]
-    inner: tuple[Array, ...]
-
-    @property
-    def shape(self) -> Shape:
-        """How many positions the result has along each axis."""
-        return tuple(len(places) for places in self.places)
-
-    @property
-    def symbolic(self) -> bool:
-        """Whether the size of some axis is an example."""
-        return any(self.free)
-
-    def taps(self) -> Iterator[tuple[int, ...]]:
-        """Yields the index of each tap, in the order of a kernel's entries."""
-        return product(*(range(places.shape[1]) for places in self.places))
+    places: Array
+    free: bool
+    inner: Array
 
     @cached_property
     def always(self) -> Array:
-        """Which taps read within the input for every position of the result. Shape: (taps of all axes,)."""
-        return _outer([self._steady(axis) for axis in range(len(self.places))])
+        """Which taps read within the input for every position of the result. Shape: (taps,)."""
+        return np.asarray((self.places >= 0).all(axis=0) & (self.inner | (not self.free)))
 
     @cached_property
-    def sometimes(self) -> Array:
-        """Which taps read within the input for some positions, and beyond it for others. Shape: (taps,)."""
-        pairs = zip(self.places, self.free, strict=True)
-        touching = [np.asarray((places >= 0).any(axis=0) | free) for places, free in pairs]
-        return np.asarray(_outer(touching) & ~self.always)
+    def ever(self) -> Array:
+        """Which taps read within the input for some position of the result. Shape: (taps,)."""
+        return np.asarray((self.places >= 0).any(axis=0) | self.free)
 
     @cached_property
     def shares(self) -> Array:
         """For which share of the positions of the result each tap reads within the input. Shape: (taps,)."""
-        found: Array = np.ones(1)
-        for places in self.places:
-            found = np.outer(found, (places >= 0).mean(axis=0)).reshape(-1)
-        return found
+        return np.asarray((self.places >= 0).mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What each tap of a window reads.
+
+    Attributes:
+        axes: along each spatial axis; of axes that are alike, one and the same.
+    """
+
+    axes: tuple[Reach, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """How many positions the result has along each axis."""
+        return tuple(len(axis.places) for axis in self.axes)
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the size of some axis is an example."""
+        return any(axis.free for axis in self.axes)
+
+    def taps(self) -> Iterator[tuple[int, ...]]:
+        """Yields the index of each tap, in the order of a kernel's entries."""
+        return product(*(range(axis.places.shape[1]) for axis in self.axes))
+
+    @cached_property
+    def sometimes(self) -> Array:
+        """Which taps read within the input for some positions, and beyond it for others. Shape: (taps of all axes,)."""
+        return _outer([axis.ever for axis in self.axes]) & ~_outer([axis.always for axis in self.axes])
+
+    @cached_property
+    def shares(self) -> Array:
+        """For which share of the positions of the result each tap reads within the input. Shape: (taps of all,)."""
+        return _outer([axis.shares for axis in self.axes])
 
     def seen(self, x: Array, tap: tuple[int, ...], beyond: float = 0.0) -> Array:
         """Returns what a tap reads for each position of the result.
@@ -78,15 +94,12 @@ class Windows:
             tap: one of `taps`.
             beyond: what lies beyond the edge.
         """
-        start = x.ndim - len(self.places)
-        for axis, (places, index) in enumerate(zip(self.places, tap, strict=True), start=start):
-            chosen = places[:, index]
+        start = x.ndim - len(self.axes)
+        for axis, (read, index) in enumerate(zip(self.axes, tap, strict=True), start=start):
+            chosen = read.places[:, index]
             inside = (chosen >= 0).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
             x = np.where(inside, x.take(chosen.clip(0), axis=axis), beyond)
         return x
-
-    def _steady(self, axis: int) -> Array:
-        return np.asarray((self.places[axis] >= 0).all(axis=0) & (self.inner[axis] | (not self.free[axis])))
 
 
 def windows(
@@ -104,24 +117,42 @@ def windows(
     """
     rank = len(kernel)
     strides, dilations = (node.attributes.get(name) or [1] * rank for name in ("strides", "dilations"))
-    automatic = _automatic(node)
+    same = _automatic(node).startswith("SAME")
     # Which side of a transposed convolution is cut more where the sizes decide, runtimes disagree about.
-    unsure = transposed and (automatic.startswith("SAME") or bool(node.attributes.get("output_shape")))
-    places, inner = [], []
-    for axis in range(rank):
-        reach = np.arange(kernel[axis]) * dilations[axis]
-        low, high = _pads(node, axis, int(strides[axis]), int(reach[-1]) + 1, size[axis], result[axis])
-        at = np.arange(result[axis])[:, None]
-        if transposed:
-            spread = at + low - reach
-            found = np.where(spread % strides[axis] == 0, spread // strides[axis], -1)
-            inner.append(np.full(kernel[axis], kernel[axis] == strides[axis] == 1 and not unsure))
-        else:
-            found = at * strides[axis] - low + reach
-            automatically = automatic.startswith("SAME") and kernel[axis] > 1
-            inner.append((reach >= low) & (reach <= reach[-1] - high) & (not automatically))
-        places.append(np.where((found >= 0) & (found < size[axis]), found, -1))
-    return Windows(tuple(places), (True,) * rank if unsure else free, tuple(inner))
+    unsure = transposed and (same or bool(node.attributes.get("output_shape")))
+    axes = []
+    for axis, taps in enumerate(kernel):
+        stride, dilation = int(strides[axis]), int(dilations[axis])
+        pads = _pads(node, axis, stride, (taps - 1) * dilation + 1, size[axis], result[axis])
+        axes.append((taps, stride, dilation, pads, size[axis], result[axis], unsure or free[axis]))
+    find = partial(_reach_of_transposed, sure=not unsure) if transposed else partial(_reach, automatic=same)
+    # Most kernels are square.
+    found = {one: find(*one) for one in dict.fromkeys(axes)}
+    return Windows(tuple(found[one] for one in axes))
+
+
+def _reach(
+    taps: int, stride: int, dilation: int, pads: tuple[int, int], size: int, result: int, free: bool, *, automatic: bool
+) -> Reach:
+    """Returns what windows read along one axis."""
+    reach = np.arange(taps) * dilation
+    low, high = pads
+    inner = (reach >= low) & (reach <= reach[-1] - high) & (not (automatic and taps > 1))
+    return Reach(_within(np.arange(result)[:, None] * stride - low + reach, size), free, inner)
+
+
+def _reach_of_transposed(
+    taps: int, stride: int, dilation: int, pads: tuple[int, int], size: int, result: int, free: bool, *, sure: bool
+) -> Reach:
+    """Returns what windows of a transposed convolution read along one axis."""
+    spread = np.arange(result)[:, None] + pads[0] - np.arange(taps) * dilation
+    inner = np.full(taps, taps == stride == 1 and sure)
+    return Reach(_within(np.where(spread % stride == 0, spread // stride, -1), size), free, inner)
+
+
+def _within(places: Array, size: int) -> Array:
+    """Returns positions of an axis, -1 for those beyond its edges."""
+    return np.where((places >= 0) & (places < size), places, -1)
 
 
 def summed(x: Array, weight: Array, where: Windows) -> Array:
@@ -174,9 +205,9 @@ def _automatic(node: Node) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _outer(flags: list[Array]) -> Array:
-    """Returns which combinations of taps all axes agree on, flat."""
+def _outer(axes: list[Array]) -> Array:
+    """Returns the products of what is said of the taps of all axes, flat."""
     found: Array = np.ones(1, dtype=bool)
-    for one in flags:
-        found = (found[:, None] & one[None, :]).reshape(-1)
+    for one in axes:
+        found = (found[:, None] * one).reshape(-1)
     return found

@@ -12,7 +12,9 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from topologies import masked
 
+from compress.channels.rules import windowed
 from compress.channels.trace import trace
+from compress.channels.windows import windows
 from compress.onnx_io.runtime import RemoteSession
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
@@ -210,6 +212,25 @@ def test_a_large_constant_node_is_a_weight_like_any_other() -> None:
     result = rewrite(model)
     assert result.proven
     assert result.channels_removed == 5
+
+
+@pytest.mark.parametrize(("zero_bias", "looked_at"), [(True, 0), (False, 1)])
+def test_where_windows_lie_matters_only_to_what_adds_something(
+    zero_bias: bool, looked_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network(dead=5, zero_bias=True)
+    if not zero_bias:
+        (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "bias")
+        bias.CopyFrom(numpy_helper.from_array(np.ones(CHANNELS, np.float32), "bias"))
+    asked = Counter[str]()
+
+    def counted(*args: Any, **keywords: Any) -> Any:
+        asked["windows"] += 1
+        return windows(*args, **keywords)
+
+    monkeypatch.setattr(windowed, "windows", counted)
+    analysis.analyse(model, RewriteSettings())
+    assert asked["windows"] == looked_at
 
 
 @pytest.mark.parametrize("name", list(passes))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from compress.channels.cells import only_axis
-from compress.channels.factors import coverage, on_axis
+from compress.channels.factors import coverage, on_axis, some
 from compress.channels.graph import Array, Node, Shape
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ def able_to_carry(inputs: Array) -> Array:
     Args:
         inputs: the value of each, NaN where it varies. Shape: (C,).
     """
-    if np.isnan(inputs).all():
-        return NO_CARRIERS
-    sizes = np.nan_to_num(np.abs(inputs))
+    sizes = np.where(np.isnan(inputs), 0, np.abs(inputs))
     able = np.flatnonzero((sizes > 0) & (sizes * _LARGEST_SHARE >= sizes.max(initial=0)))
     return able[np.argsort(-sizes[able], kind="stable")]
 
@@ -159,12 +157,11 @@ def keep_inputs(name: str, needed: Array, inputs: Array, carriers: Array, trace:
         carriers: what `able_to_carry` returns, or none.
         trace: what is marked.
     """
-    borne = needed & ~np.isnan(inputs) & bool(carriers.size)
-    if borne.any():
+    borne = needed & ~np.isnan(inputs)
+    if carriers.size and some(borne):
         trace.keep_one(name, 1, carriers)
-        # Whichever it is must come out right.
-        trace.need(name, on_axis(np.isin(np.arange(inputs.size), carriers), 1, len(trace.graph.shapes[name])))
-    trace.keep(name, on_axis(needed & ~borne, 1, len(trace.graph.shapes[name])))
+        needed = needed & ~borne
+    trace.keep(name, on_axis(needed, 1, len(trace.graph.shapes[name])))
 
 
 def muted(name: str, axis: int, weight: str, constants: Array, trace: Trace, kept: Kept) -> Array | None:

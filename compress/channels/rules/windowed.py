@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from compress.channels.cells import along, only_axis, read_by, reading, response, shrink, store
-from compress.channels.factors import every, on_axis
+from compress.channels.factors import every, on_axis, some
 from compress.channels.graph import Array, Node
 from compress.channels.rules.base import (
     NO_CARRIERS,
@@ -55,21 +55,17 @@ class WindowedSum(Rule):
         if weight is None or bias is None:
             return
         pairs = self._pairs(node, trace)
-        if node.input(0) not in trace.values and every(reading(pairs)):
+        varies = reading(pairs, self._varying(node, trace) if node.input(0) in trace.values else None)
+        if every(varies):
+            return
+        rank, y = len(trace.graph.shapes[node.outputs[0]]), node.outputs[0]
+        if not self._adds(node, trace):
+            store(y, on_axis(np.where(varies, np.nan, bias), 1, rank).astype(weight.dtype), trace)
             return
         inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
-        varies = reading(pairs, np.isnan(inputs) & ~uneven)
-        if varies.all():
-            return
-        shown = np.zeros(varies.shape, dtype=bool)
-        if node.input(0) in trace.values:
-            # The value of these differs from place to place, or adds up from what does.
-            shown = self._shown(node, trace).any(axis=2).reshape(-1) | reading(pairs, uneven)
-        values = bias.astype(np.float64)
-        known = np.where(np.isnan(inputs), 0, inputs)
-        if known.any():
-            values = values + self._even(node, trace, known)
-        rank, y = len(trace.graph.shapes[node.outputs[0]]), node.outputs[0]
+        # The value of these differs from place to place, or adds up from what does.
+        shown = self._shown(node, trace).any(axis=2).reshape(-1) | reading(pairs, uneven)
+        values = bias + self._even(node, trace, np.where(np.isnan(inputs), 0, inputs))
         result = on_axis(np.where(varies | shown, np.nan, values), 1, rank)
         mapped = shown & ~varies
         if mapped.any():
@@ -92,9 +88,8 @@ class WindowedSum(Rule):
         if trace.sharpening or x not in trace.values:
             trace.keep(x, on_axis(used, 1, len(trace.graph.shapes[x])))
         else:
-            inputs = self._inputs(node, trace)
-            varying = used & np.isnan(inputs) & ~self._uneven(node, trace)
-            keep_inputs(x, varying | self._seen(node, trace), inputs, self._carriers(node, trace), trace)
+            needed = used & self._varying(node, trace) | self._seen(node, trace)
+            keep_inputs(x, needed, self._inputs(node, trace), self._carriers(node, trace), trace)
         if node.input(2) and not trace.sharpening:
             trace.need(node.input(2), wanted)
 
@@ -102,7 +97,7 @@ class WindowedSum(Rule):
         weight, steps = trace.graph.shapes[node.input(1)], node.attributes.get("strides") or [1]
         if max(*steps, *weight[2:]) > 1 or not holds_channels(node.input(0), 1, trace):
             return None
-        still = all(taps.all() for taps in self._windows(node, trace).inner)
+        still = all(every(axis.inner) for axis in self._windows(node, trace).axes)
         return "place by place" if still else None
 
     def fold(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
@@ -160,7 +155,7 @@ class WindowedSum(Rule):
     def _seen(self, node: Node, trace: Trace) -> Array:
         """Returns which constant inputs an output that somebody asks for shows. Shape: (C,), booleans."""
         y = node.outputs[0]
-        if node.input(0) not in trace.values:
+        if not self._adds(node, trace):
             return np.zeros(trace.graph.shapes[node.input(0)][1], dtype=bool)
         sizes = trace.graph.shapes[y]
         if trace.fold and (node.input(0) not in trace.tainted or trace.alone(node.input(1))):
@@ -242,7 +237,7 @@ class WindowedSum(Rule):
     def _carriers(self, node: Node, trace: Trace) -> Array:
         """Returns the constant input channels that can bear the others; none where a bias does or nothing can."""
         groups = int(node.attributes.get("group", 1))
-        if groups > 1 or not trace.fold or node.input(1) not in trace.graph.constants:
+        if groups > 1 or not trace.fold or not self._adds(node, trace) or node.input(1) not in trace.graph.constants:
             return NO_CARRIERS
         return able_to_carry(self._inputs(node, trace))
 
@@ -261,6 +256,17 @@ class WindowedSum(Rule):
             return np.zeros(shape[1], dtype=bool)
         rows = value[0].reshape(value.shape[1], -1)
         return np.broadcast_to(~np.isnan(rows).any(axis=1) & (rows != rows[:, :1]).any(axis=1), shape[1])
+
+    @once_a_node
+    def _varying(self, node: Node, trace: Trace) -> Array:
+        """Returns which input channels depend on the input. Shape: (C,), booleans."""
+        return np.isnan(self._inputs(node, trace)) & ~self._uneven(node, trace)
+
+    @once_a_node
+    def _adds(self, node: Node, trace: Trace) -> bool:
+        """Tells whether some input channel is known and not zero; most that are known are."""
+        inputs = self._inputs(node, trace)
+        return some(~np.isnan(inputs) & (inputs != 0)) or some(self._uneven(node, trace))
 
     def _bias(self, node: Node, trace: Trace) -> Array | None:
         size = trace.graph.shapes[node.outputs[0]][1]
