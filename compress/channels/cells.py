@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.channels.factors import every, some
 from compress.channels.graph import Array, Node, Shape
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def combine(node: Node, trace: Trace, function: Callable[[list[Array]], Array], 
     all that enters there is, or where what is not known makes no difference. Not so without `in_part`: what works on
     its inputs as wholes needs them all.
     """
-    exemplary = any(name in trace.examples for name in node.inputs if name)
+    exemplary = not trace.examples.keys().isdisjoint(node.inputs)
     _combine(node, trace, function, trace.values, in_part=in_part)
     if exemplary:
         _combine(node, trace, function, trace.values | trace.examples, example=True, in_part=False)
@@ -54,12 +55,11 @@ def _combine(
     rank = len(trace.graph.shapes[node.outputs[0]])
     number = next((value.dtype for value in present if value.dtype.kind == "f"), np.dtype(np.float64))
     filled = [value if value is not None else np.full((1,) * rank, np.nan, number) for value in values]
-    whole = not any(np.isnan(value).any() for value in filled if value.dtype.kind == "f")
     with np.errstate(all="ignore"):
         try:
-            if whole or all(kind is not None and kind.kind == "f" for kind in kinds):
+            if all(kind is not None and kind.kind == "f" for kind in kinds) or _whole(filled):
                 result = np.asarray(function(filled))
-                if whole or result.dtype.kind == "f":
+                if result.dtype.kind == "f" or _whole(filled):
                     store(node.outputs[0], result, trace, example=example)
                     return
             types = [kind for kind in kinds if kind is not None]
@@ -68,6 +68,11 @@ def _combine(
         except (ValueError, TypeError, KeyError, ZeroDivisionError):
             # The function does not hold for these values (an unknown element type, a cast of NaN): unknown it stays.
             return
+
+
+def _whole(values: Sequence[Array]) -> bool:
+    """Tells whether all of some values are known."""
+    return not any(some(np.isnan(value)) for value in values if value.dtype.kind == "f")
 
 
 def _kind(name: str, value: Array | None, trace: Trace) -> np.dtype[Any] | None:
@@ -116,25 +121,31 @@ def store(name: str, value: Array, trace: Trace, *, example: bool = False, fixed
         trace.fixed[name] = fixed
     example = example and (fixed is None or not fixed.all())
     if value.dtype.kind == "f":
-        value = _sound(value, trace.graph.types.get(name))
-    if value.dtype.kind == "f" and np.isnan(value).all():
-        return
+        sound = _sound(value, trace.graph.types.get(name))
+        if sound is None:
+            return
+        value = sound
     rank = len(trace.graph.shapes[name])
     value = value.reshape((1,) * (rank - value.ndim) + value.shape)
     (trace.examples if example else trace.values)[name] = value
 
 
-def _sound(value: Array, declared: np.dtype[Any] | None) -> Array:
-    """Returns numbers without what their tensor cannot hold; as integers if they are ones and all known."""
+def _sound(value: Array, declared: np.dtype[Any] | None) -> Array | None:
+    """Returns numbers without what their tensor cannot hold; as integers if they are ones and all known.
+
+    None if nothing is left.
+    """
     sound = np.isfinite(value)
     if declared is not None and declared.kind in _WITHOUT_NAN:
         low, high = (0, 1) if declared.kind == "b" else (np.iinfo(declared).min, np.iinfo(declared).max)
         value = value.astype(np.float64)
         with np.errstate(all="ignore"):
             sound &= (value == np.rint(value)) & (value >= low) & (value <= high) & (np.abs(value) <= _EXACT)
-        if sound.all():
+        if every(sound):
             return value.astype(declared)
-    return value if sound.all() else np.where(sound, value, np.asarray(np.nan, value.dtype))
+    if not some(sound):
+        return None
+    return value if every(sound) else np.where(sound, value, np.asarray(np.nan, value.dtype))
 
 
 def project(cells: Array, shape: Shape) -> Array:
@@ -164,12 +175,13 @@ def along(cells: Array, axis: int, size: int) -> Array:
 
 def reading(pairs: Array, inputs: Array | None = None) -> Array:
     """Returns which outputs read one of the marked inputs, or any. Shapes: (g, O/g, C/g) and (C,) → (O,)."""
-    return _any_along(pairs if inputs is None else pairs & inputs.reshape(len(pairs), 1, -1), 2).reshape(-1)
+    marked = pairs if inputs is None or every(inputs) else pairs & inputs.reshape(len(pairs), 1, -1)
+    return _any_along(marked, 2).reshape(-1)
 
 
 def read_by(pairs: Array, outputs: Array) -> Array:
     """Returns which inputs one of the marked outputs reads. Shapes: (g, O/g, C/g) and (O,) → (C,)."""
-    return _any_along(pairs & outputs.reshape(len(pairs), -1, 1), 1).reshape(-1)
+    return _any_along(pairs if every(outputs) else pairs & outputs.reshape(len(pairs), -1, 1), 1).reshape(-1)
 
 
 def _any_along(cells: Array, axis: int) -> Array:
@@ -203,7 +215,7 @@ def same(first: Array, second: Array) -> bool:
     equal = first == second
     if first.dtype.kind == "f":
         equal = equal | (np.isnan(first) & np.isnan(second))
-    return bool(np.all(equal))
+    return every(equal)
 
 
 def shrink(cells: Array, axes: range | tuple[int, ...]) -> Array:

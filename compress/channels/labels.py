@@ -32,7 +32,7 @@ from compress.channels.graph import Array, Graph, Node
 
 @dataclass(frozen=True)
 class Pin:
-    """Why atoms must stay: the node that says so, and its reason."""
+    """Why atoms must stay, some of them named repeatedly: the node that says so, and its reason."""
 
     atoms: Array
     node: str
@@ -195,7 +195,7 @@ class Labels:
         found = atoms.reshape(-1)
         if not every(found):
             found = found[found != STAYS]
-        self.pins.append(Pin(found if ascending(found) else np.unique(found), node.name, reason))
+        self.pins.append(Pin(found, node.name, reason))
 
     def unify(self, first: Array | None, second: Array | None, node: Node) -> None:
         """Makes atoms of two arrays of one (broadcast) shape go together; one beside atom 0 stays."""
@@ -212,8 +212,10 @@ class Labels:
             both = (a != STAYS) & (b != STAYS)
             a, b = a[both], b[both]
         apart = a != b
-        if some(apart):
-            self._edges.append((a, b) if every(apart) else (a[apart], b[apart]))
+        if every(apart):
+            self._edges.append((a, b))
+        elif some(apart):
+            self._edges.append((a[apart], b[apart]))
 
     def classes(self, extra: Sequence[tuple[Array, Array]] = ()) -> Array:
         """Returns the class of each atom: the smallest atom that it is tied to.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from compress.channels.factors import STAYS, coverage
@@ -22,13 +24,13 @@ def hand_back(labels: Labels) -> None:
     for name in computed:
         stored: dict[str, None] = {}
         for factor in labels.of(name):
+            role = labels.roles.get((name, coverage(factor)[0])) if len(coverage(factor)) == 1 else None
             for index in np.unique(owner[factor.reshape(-1)]):
                 source, own, _ = axes[index]
-                role = labels.roles.get((name, coverage(factor)[0])) if len(coverage(factor)) == 1 else None
                 if index >= 0 and role is not None:
                     labels.roles.setdefault((source, own), role)
                 if index >= 0:
                     stored[source] = None
         for source in stored if name in labels.reuse else ():
-            share = np.prod(labels.graph.shapes[name]) / np.prod(labels.graph.shapes[source])
+            share = math.prod(labels.graph.shapes[name]) / max(1, math.prod(labels.graph.shapes[source]))
             labels.reuse[source] = labels.reuse.get(source, 0) + round(labels.reuse[name] * min(1.0, share))

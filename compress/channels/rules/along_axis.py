@@ -12,7 +12,7 @@ import numpy as np
 
 from compress.channels.alike_joining import joined
 from compress.channels.cells import store
-from compress.channels.factors import Factors, as_factors, coverage, on_axis
+from compress.channels.factors import Factors, as_factors, ascending, coverage, on_axis, some
 from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.operands import unify_operands
 from compress.channels.rules import rule
@@ -105,9 +105,9 @@ class AlongAxis(Rule):
         axis, outputs = found
         for name, segments in zip(node.outputs, outputs, strict=True):
             demand, start = trace.demand(name), 0
-            for segment in segments:
+            for segment in segments if some(demand) else ():
                 stop = start + segment.positions.size
-                if segment.source is not None and demand.any():
+                if segment.source is not None:
                     # Where another axis is cut or grown as well, which of its cells are needed is not told apart.
                     before, after = trace.graph.shapes[segment.source], trace.graph.shapes[name]
                     cut = tuple(a for a in range(len(after)) if a != axis and before[a] != after[a])
@@ -156,6 +156,9 @@ class AlongAxis(Rule):
                     else:
                         labels.pin(after, node, reason)
             return as_factors(*picked)
+        labelled = [name for name in sources if labels.of(name)]
+        if not labelled and len(sources) == len(segments):
+            return ()
         whole = self._covering(list(dict.fromkeys(sources)), axis, node, trace)
         across = next(iter(whole.values())).shape
         parts: list[Array] = []
@@ -196,21 +199,20 @@ def take(cells: Array, positions: Array, axis: int) -> Array:
 
 
 def _concatenate(parts: list[Array | None], sizes: list[int], axis: int, dtype: np.dtype[np.generic]) -> Array:
-    rank = next(part.ndim for part in parts if part is not None)
-    filled = [np.full((1,) * rank, np.nan, dtype) if part is None else part for part in parts]
-    common = [max(part.shape[a] for part in filled) for a in range(rank)]
-    shaped = []
-    for part, size in zip(filled, sizes, strict=True):
-        target = [size if a == axis else common[a] for a in range(rank)]
-        shaped.append(np.broadcast_to(part, target))
-    return np.concatenate(shaped, axis=axis).astype(dtype)
+    shapes = [part.shape for part in parts if part is not None]
+    common = [sum(sizes) if a == axis else max(lengths) for a, lengths in enumerate(zip(*shapes, strict=True))]
+    result, stop = np.empty(common, dtype), 0
+    for part, size in zip(parts, sizes, strict=True):
+        start, stop = stop, stop + size
+        result[(slice(None),) * axis + (slice(start, stop),)] = np.nan if part is None else part
+    return result
 
 
 def scatter(part: Array, positions: Array, axis: int, size: int) -> Array:
     """Returns the needed cells of a tensor of `size` along `axis`, given those that were picked of it."""
     target = [size if a == axis else n for a, n in enumerate(part.shape)]
     cells = np.zeros(target, dtype=bool)
-    if positions.ndim == 1 and positions.size and positions[0] >= 0 and (positions[1:] > positions[:-1]).all():
+    if positions.ndim == 1 and positions.size and positions[0] >= 0 and ascending(positions):
         cells[(slice(None),) * axis + (positions,)] = part
         return cells
     picked = [positions.size if a == axis else n for a, n in enumerate(target)]

@@ -60,7 +60,7 @@ class Elementwise(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         cells = trace.demand(node.outputs[0])
         for name in node.inputs[: self.operands]:
-            if name:
+            if name and name not in trace.graph.constants:
                 trace.need(name, project(cells, trace.graph.shapes[name]))
 
     def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:

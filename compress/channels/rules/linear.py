@@ -10,7 +10,7 @@ from compress.channels.alike import Read
 from compress.channels.alike_cells import Cells
 from compress.channels.alike_contraction import contracted
 from compress.channels.cells import along, only_axis, read_by, reading, response, store
-from compress.channels.factors import every, on_axis
+from compress.channels.factors import every, on_axis, some
 from compress.channels.graph import Array, Node
 from compress.channels.rules import rules
 from compress.channels.rules.base import holds_channels, muted, once_a_node
@@ -44,11 +44,11 @@ class MatrixProduct(Product):
         inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
         unknown = np.isnan(inputs)
         varies = reading(pairs, unknown & ~uneven)
-        if varies.all():
+        if every(varies):
             return
-        values = self._response(node, trace, np.where(unknown, 0, inputs)) if not unknown.all() else 0
+        values = self._response(node, trace, np.where(unknown, 0, inputs)) if not every(unknown) else 0
         values = on_axis(values + self._factor(node, "beta") * c.reshape(-1), -1, len(trace.graph.shapes[y]))
-        if uneven.any():
+        if some(uneven):
             values = values + self._maps(node, trace, uneven)
         values = np.where(on_axis(varies, -1, values.ndim), np.nan, values)
         store(y, values.astype(weight.dtype) if weight.dtype.kind == "f" else values, trace)
@@ -67,10 +67,11 @@ class MatrixProduct(Product):
             # A bias can stand for an input of one value.
             inputs, uneven = self._inputs(node, trace), self._uneven(node, trace)
             firm = not trace.fold or (a in trace.tainted and not trace.alone(b))
-            asked = trace.asked(node.outputs[0]) if firm else trace.asked_sharply(node.outputs[0])
-            shown = read_by(self._pairs(node, trace), only_axis(asked, -1, wanted.size))
-            shown = shown & (uneven | (~np.isnan(inputs) & (inputs != 0)) if firm else uneven)
-            used = (used & trace.stays(inputs) & ~uneven) | shown
+            shown = uneven | (~np.isnan(inputs) & (inputs != 0)) if firm else uneven
+            used = used & trace.stays(inputs) & ~uneven
+            if some(shown):
+                asked = trace.asked(node.outputs[0]) if firm else trace.asked_sharply(node.outputs[0])
+                used = used | (shown & read_by(self._pairs(node, trace), only_axis(asked, -1, wanted.size)))
         trace.keep(a, on_axis(used, sides.a.inner, len(trace.graph.shapes[a])))
 
     def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from compress.channels.alike_elementwise import affine
 from compress.channels.cells import only_axis, project, store
-from compress.channels.factors import coverage, on_axis
+from compress.channels.factors import coverage, every, on_axis
 from compress.channels.graph import Node
 from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rule, rules
@@ -35,14 +35,14 @@ class BatchNormalization(Rule):
         labels.factors[node.outputs[0]] = labels.of(x)
 
     def evaluate(self, node: Node, trace: Trace) -> None:
+        x, weight = trace.values.get(node.input(0)), trace.values.get(node.input(1))
+        if x is None and (weight is None or every(weight)):
+            return
         parameters = [trace.full(name) for name in node.inputs[1:5]]
-        x = trace.values.get(node.input(0))
         rank = len(trace.graph.shapes[node.input(0)])
         if any(p is None for p in parameters) or node.attributes.get("training_mode", 0):
             return
         scale, shift, mean, variance = (on_axis(p, 1, rank) for p in parameters if p is not None)
-        if x is None and scale.all():
-            return
         with np.errstate(all="ignore"):
             gain = scale / np.sqrt(variance + np.asarray(node.attributes.get("epsilon", 1e-5), variance.dtype))
             normal = np.full((1,) * rank, np.nan, scale.dtype) if x is None else (x - mean) * gain
@@ -145,7 +145,10 @@ class OverAxes(Rule):
         value, size = trace.values.get(x), trace.graph.shapes[x][axes[0]]
         if value is None or (value.shape[axes[0]] < size and trace.graph.is_dynamic(x, axes[0])):
             return
-        powers = np.exp(value - value.max(axis=axes[0], keepdims=True))
+        largest = value.max(axis=axes[0], keepdims=True)
+        if every(np.isnan(largest)):
+            return
+        powers = np.exp(value - largest)
         shares = powers / powers.sum(axis=axes[0], keepdims=True)
         store(y, shares if value.shape[axes[0]] == size else shares / size, trace)
 

@@ -35,10 +35,11 @@ class VaryingProduct(Product):
             return
         sides = self._sides(node, trace)
         left, right = self._matrices(node, trace)
-        unknown = [np.isnan(side).astype(np.float32) for side in (left, right)]
+        unknown = [np.isnan(side) for side in (left, right)]
+        numbers = [np.where(cells, 0, side) for cells, side in zip(unknown, (left, right), strict=True)]
         busy = [(side != 0).astype(np.float32) for side in (left, right)]  # NaN is
-        varies = (unknown[0] @ busy[1] + busy[0] @ unknown[1]) > 0
-        values = np.nan_to_num(left) @ np.nan_to_num(right)
+        varies = (unknown[0].astype(np.float32) @ busy[1] + busy[0] @ unknown[1].astype(np.float32)) > 0
+        values = numbers[0] @ numbers[1]
         if trace.graph.is_dynamic(node.inputs[0], sides.a.inner):
             # How many terms there are is not known.
             varies = varies | (values != 0)
