@@ -56,6 +56,7 @@ class Trace:
         tainted: tensors whose known values follow from ones that differ from place to place, which no bias can hold:
             they come out right only where somebody asks for them.
         endless: tensors computed from constants alone, of which some hold numbers that are not finite.
+        complete: whether all three passes have been run, and not only the one that finds values.
         settling: whether what must come out right is being found, rather than what depends on the input.
         sharpening: whether what is read place by place is being found.
     """
@@ -77,6 +78,7 @@ class Trace:
     sharp: dict[str, Array] = field(default_factory=dict)
     tainted: set[str] = field(default_factory=set)
     endless: set[str] = field(default_factory=set)
+    complete: bool = False
     _reader: Node | None = None
     # Not for the constructor: a trace that differs in anything finds for itself.
     _found: dict[Any, Any] = field(default_factory=dict, init=False)
@@ -372,9 +374,22 @@ def trace(
         widths: how many channels a layer that loses some keeps.
         spread: whether heads, groups and what is inside of them may go; see `Labels`.
     """
+    return completed(evaluated(graph, epsilon=epsilon, fold=fold, widths=widths, spread=spread))
+
+
+def evaluated(
+    graph: Graph, *, epsilon: float = 0.0, fold: bool = True, widths: WidthPolicy = MINIMAL, spread: bool = False
+) -> Trace:
+    """Runs the pass that finds values alone; see `trace`."""
     labels = Labels(graph, spread=spread)
     result = Trace(graph, labels, epsilon=epsilon, fold=fold, widths=widths, values=dict(graph.constants))
     _evaluate(result)
+    return result
+
+
+def completed(result: Trace) -> Trace:
+    """Runs the other two passes on what `evaluated` has returned, which becomes complete; returns it."""
+    graph, labels = result.graph, result.labels
     result.unknown.update(Counter(node.key for node in graph.nodes if rules.find(node.key) is None))
     for name in graph.constants:
         # Every constant has its atoms from the start; what no node reads may have been read by one that was folded.
@@ -402,6 +417,7 @@ def trace(
         for name in ignored[node]:
             result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
     result._reader = None
+    result.complete = True
     return result
 
 

@@ -12,9 +12,10 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
 
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.trace import known_values
+from compress.onnx_io.examples import shaped
 from compress.onnx_io.followed import followed
 from compress.onnx_io.functions import inlined
-from compress.onnx_io.inference import DTYPES, SMALL, Unshaped, inferred, seeds, shaped
+from compress.onnx_io.inference import DTYPES, SMALL, Unshaped, inferred, seeds
 from compress.onnx_io.plain import Plain, plain_nodes
 from compress.onnx_io.tensors import inner_graphs
 from compress.onnx_io.weights import values_of
@@ -53,7 +54,7 @@ def sized_graph(model: ModelProto, sizes: Mapping[str, Shape], graph: Graph | No
     if graph is not None and all(graph.shapes.get(name) == size for name, size in sizes.items()):
         return _folded(replace(graph, dynamic={})) if graph.dynamic else graph
     unshaped = _raw_graph(model, dict(_large_constants(model.graph)))
-    found = inferred(unshaped.skeleton, unshaped.graph, sizes)
+    found = inferred(unshaped.skeleton, unshaped.graph, sizes, unshaped.worked_out(graph) if graph else None)
     return _folded(unshaped.shaped(found.shapes, found.elements))
 
 
@@ -109,10 +110,22 @@ def _folded(graph: Graph) -> Graph:
     }
     # A node goes as a whole or not at all.
     gone = [node for node in graph.nodes if all(output in found for output in node.outputs if output)]
-    leaving = {id(node) for node in gone}
-    nodes = tuple(node for node in graph.nodes if id(node) not in leaving)
     results = {output: found[output] for node in gone for output in node.outputs if output}
-    return replace(graph, nodes=nodes, constants={**graph.constants, **results})
+    return replace(graph, nodes=_without(graph, gone), constants={**graph.constants, **results})
+
+
+def _without(graph: Graph, folded: list[Node]) -> tuple[Node, ...]:
+    """Returns the nodes of a graph without some, and without those that no others have read."""
+    leaving = {id(node) for node in folded}
+    read, unread = set(graph.outputs), set[str]()
+    left = []
+    for node in reversed(graph.nodes):
+        if id(node) in leaving or (not unread.isdisjoint(node.outputs) and read.isdisjoint(node.outputs)):
+            unread.update(node.inputs, node.captured)
+        else:
+            read.update(node.inputs, node.captured)
+            left.append(node)
+    return tuple(reversed(left))
 
 
 def _node(node: NodeProto, index: int, whole: str) -> Node:

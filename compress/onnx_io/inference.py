@@ -1,26 +1,22 @@
-"""The shape and the element type of every tensor of a graph, for examples of its free axes.
+"""The shape and the element type of every tensor of a graph whose inputs have a size along every axis.
 
-They are inferred on a copy without weight data, with several sets of examples: an axis whose size differs is symbolic.
+They are inferred on a copy without weight data.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorShapeProto, helper, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, helper, numpy_helper, shape_inference
 
 from compress.channels.graph import Array, Graph, Shape
 from compress.channels.rules.elementwise import DTYPES as _ELEMENTS
 from compress.channels.trace import known_values
 
-# Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
-# last are small, for what is cropped to some length.
-_EXAMPLES = ((1, 256), (2, 320), (3, 40))
-_APART = 8  # between the examples of two symbols
 SMALL = 1024  # elements; constants up to this size may be shapes, indices and scales
 # Elements of a tensor and of an axis; what is said to be larger could not be computed, so its shape counts as unknown.
 _LARGEST = 1 << 28
@@ -28,6 +24,21 @@ _LONGEST = 1 << 26
 _SURE = {np.dtype(kind) for kind in _ELEMENTS.values()}
 # What NumPy calls the element types, by ONNX's numbers.
 DTYPES = {element: helper.tensor_dtype_to_np_dtype(element) for element in helper.get_all_tensor_dtypes()}
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What is inferred for one choice of sizes.
+
+    Attributes:
+        shapes: by tensor name.
+        elements: element types, likewise.
+        values: those that had to be worked out for it, as far as they hold for all sizes.
+    """
+
+    shapes: Mapping[str, Shape]
+    elements: Mapping[str, np.dtype[Any]]
+    values: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,10 @@ class Unshaped:
         """Returns the graph with what has been inferred."""
         sure = {name: kind for name, kind in elements.items() if kind in _SURE and name not in self.foreign}
         return replace(self.graph, shapes=shapes, elements=elements, types=sure, **found)
+
+    def worked_out(self, other: Graph) -> dict[str, Array]:
+        """Returns the values of sizes that are computed and known of the same graph, given it for some sizes."""
+        return _of_sizes({name: v for name, v in other.constants.items() if name not in self.graph.constants})
 
     def like(self, other: Graph) -> Graph | None:
         """Returns the graph with the shapes of another one, None where that does not know them all, or otherwise.
@@ -77,87 +92,12 @@ class Unshaped:
         return self.shaped(shapes, elements, dynamic=dynamic)
 
 
-def shaped(unshaped: Unshaped) -> Graph:
-    """Returns a graph with its shapes, for examples of its free axes."""
-    raw, skeleton = unshaped.graph, unshaped.skeleton
-    inputs = [value.type.tensor_type.shape.dim for value in skeleton.graph.input]
-    free = [axis for dims in inputs for axis, dim in enumerate(dims) if _is_free(dim)]
-    if not free:
-        only = inferred(skeleton, raw, {})
-        return unshaped.shaped(only.shapes, only.elements)
-    # Symbols of different names may differ, unless the network does not stand that.
-    apart = _APART
-    sizes = _sizes(skeleton, raw, _EXAMPLES[0], apart=apart)
-    try:
-        first = inferred(skeleton, raw, sizes, strict=True)
-    except shape_inference.InferenceError:
-        first = inferred(skeleton, raw, sizes)
-        if any(name not in first.shapes for node in raw.nodes for name in node.outputs if name):
-            together = inferred(skeleton, raw, _sizes(skeleton, raw, _EXAMPLES[0], apart=0))
-            if len(first.shapes) < len(together.shapes):
-                apart, first = 0, together
-    dynamic = {}
-    # The last example tells of axes beside the first.
-    more = _EXAMPLES[1:] if any(free) else _EXAMPLES[1:2]
-    others = [inferred(skeleton, raw, _sizes(skeleton, raw, example, apart=apart), first).shapes for example in more]
-    for name, shape in first.shapes.items():
-        found = [other[name] for other in others if name in other]
-        if name not in others[0] or any(len(other) != len(shape) for other in found):
-            # Inference failed with the other examples: nothing is known to be fixed.
-            dynamic[name] = (True,) * len(shape)
-        elif any(other != shape for other in found):
-            dynamic[name] = tuple(len(set(sizes)) > 1 for sizes in zip(shape, *found, strict=True))
-    return unshaped.shaped(first.shapes, first.elements, dynamic=dynamic)
-
-
-def _sizes(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apart: int) -> dict[str, Shape]:
-    """Returns a shape for each input.
-
-    Args:
-        skeleton: the model without weight data.
-        graph: the model's nodes and constants.
-        example: sizes of free first axes, and of other free axes.
-        apart: by how much the sizes of two symbols differ.
-    """
-    sizes: dict[str, int] = {}
-    found = {}
-    for value in skeleton.graph.input:
-        shape = []
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.name in graph.inputs else ()):
-            size = dim.dim_value
-            if _is_free(dim):
-                size = example[min(axis, 1)] + (apart * len(sizes) if axis else 0)
-                size = sizes.setdefault(dim.dim_param, size) if dim.dim_param else size
-            shape.append(size)
-        found[value.name] = tuple(shape)
-    return found
-
-
-def _is_free(dim: TensorShapeProto.Dimension) -> bool:
-    """Tells whether an axis has no size of its own."""
-    return not dim.HasField("dim_value") or dim.dim_value <= 0
-
-
-@dataclass(frozen=True)
-class Inferred:
-    """What is inferred for one choice of sizes.
-
-    Attributes:
-        shapes: by tensor name.
-        elements: element types, likewise.
-        values: those that had to be worked out for it, as far as they follow from constants alone.
-    """
-
-    shapes: dict[str, Shape]
-    elements: dict[str, np.dtype[Any]]
-    values: dict[str, Array]
-
-
 def inferred(
     skeleton: ModelProto,
     graph: Graph,
     sizes: Mapping[str, Shape],
-    beside: Inferred | None = None,
+    values: Mapping[str, Array] | None = None,
+    wanted: Collection[str] | None = None,
     *,
     strict: bool = False,
 ) -> Inferred:
@@ -167,7 +107,8 @@ def inferred(
         skeleton: the model without weight data.
         graph: the model's nodes and constants.
         sizes: of the inputs that have free axes, at least.
-        beside: what has been inferred for other sizes; the shape of no other tensor is wanted.
+        values: what is computed and known already.
+        wanted: whose shapes are to be found; None: those of all tensors.
         strict: whether to fail where the sizes contradict each other, or an operator is unknown.
 
     Raises:
@@ -186,24 +127,35 @@ def inferred(
         if output.type.HasField("tensor_type"):
             # Declared output sizes may name symbols that now have a size.
             output.type.tensor_type.ClearField("shape")
-    wanted = {name for node in graph.nodes for name in node.outputs if name}
+    computed = {name for node in graph.nodes for name in node.outputs if name}
+    wanted = computed if wanted is None else computed.intersection(wanted)
     known: dict[str, Array] = {}
-    values: dict[str, Array] = {}
-    if beside is not None:
-        wanted &= beside.shapes.keys()
-        values = beside.values
     while True:
-        known |= values
         if values:
+            known |= values
             _put(known, values, model)
         inferred = shape_inference.infer_shapes(model, check_type=False, strict_mode=strict, data_prop=True)
         shapes, elements = _known(inferred.graph)
         for name, value in (*graph.constants.items(), *known.items()):
             shapes[name], elements[name] = tuple(value.shape), value.dtype
         values = {} if wanted <= shapes.keys() else known_values(replace(graph, shapes=shapes), seeds(graph))
-        values = {n: v for n, v in values.items() if n not in known and v.size <= SMALL and v.dtype.kind in "iub"}
-        if not values:
+        values = {name: value for name, value in _of_sizes(values).items() if name not in known}
+        if not _tell(values, known, graph):
             return Inferred(shapes, elements, _of_constants(graph, known))
+
+
+def _of_sizes(values: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns those values that may be sizes, or steer what sizes are made of."""
+    return {name: value for name, value in values.items() if value.size <= SMALL and value.dtype.kind in "iub"}
+
+
+def _tell(values: Mapping[str, Array], known: Mapping[str, Array], graph: Graph) -> bool:
+    """Tells whether more can be inferred from some values: not from which branch is taken."""
+    for node in graph.nodes:
+        read = (*(node.inputs[1:] if node.key == "If" else node.inputs), *node.captured)
+        if not values.keys().isdisjoint(read) and not all(name in values or name in known for name in node.outputs):
+            return True
+    return False
 
 
 def _put(known: Mapping[str, Array], new: Mapping[str, Array], model: ModelProto) -> None:

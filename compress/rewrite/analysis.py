@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from onnx import ModelProto
 
 from compress.channels.graph import Array, Graph
-from compress.channels.trace import Trace, trace
+from compress.channels.trace import Trace, completed, evaluated, trace
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
@@ -20,6 +20,8 @@ def analyse(
     settings: RewriteSettings,
     weights: Mapping[str, Array] | None = None,
     sized: Graph | None = None,
+    *,
+    whole: bool = True,
 ) -> Trace:
     """Returns what is known of a model's channels.
 
@@ -28,6 +30,7 @@ def analyse(
         settings: what counts as zero, and what is rounded.
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`.
         sized: a graph whose tensors have the shapes of the model's, see `channel_graph`.
+        whole: whether more than values is wanted.
 
     Raises:
         CompressError: if nothing is known of the target that it is to be rounded for.
@@ -35,7 +38,18 @@ def analyse(
     """
     with analysing():
         graph = channel_graph(model, weights, sized)
-        return trace(graph, epsilon=settings.epsilon, widths=policy(settings), spread=True)
+        find = trace if whole else evaluated
+        return find(graph, epsilon=settings.epsilon, widths=policy(settings), spread=True)
+
+
+def complete(known: Trace) -> Trace:
+    """Returns what is known of a model's channels, of which there may be no more than values yet.
+
+    Raises:
+        ModelFileError: as `analyse` does.
+    """
+    with analysing():
+        return known if known.complete else completed(known)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ class Pass(ABC):
     Attributes:
         name: for reports.
         order: passes run by ascending order, again and again until none changes anything.
-        opens: whether it shows the others more of a graph, and does nothing else: it runs to its end before them.
+        opens: whether it shows the others more of a graph, and does nothing else: it runs to its end before them, and
+            looks at values alone.
     """
 
     name: str

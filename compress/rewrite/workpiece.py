@@ -17,7 +17,7 @@ from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.tensors import graphs
 from compress.onnx_io.weights import SMALL_ELEMENTS, Parted
 from compress.recipe import RewriteSettings
-from compress.rewrite.analysis import analyse
+from compress.rewrite.analysis import analyse, complete
 from compress.rewrite.graph_pass import Pass, producers
 from compress.rewrite.scopes import Owned, hoist, owned_inside
 from compress.rewrite.tidy import clean, sort
@@ -65,8 +65,13 @@ class Workpiece:
         Raises:
             ModelFileError: if it cannot be analysed.
         """
+        return complete(self._analysed(whole=True))
+
+    def _analysed(self, *, whole: bool) -> Trace:
+        """Returns what is known, of which there may be no more than values if it is not to be `whole`."""
         if self._known is None:
-            self._known = analyse(self.model.skeleton, self._settings, self.model.weights, self._sized)
+            model = self.model
+            self._known = analyse(model.skeleton, self._settings, model.weights, self._sized, whole=whole)
         return self._known
 
     @property
@@ -87,7 +92,7 @@ class Workpiece:
             if self._graph is None:
                 self._graph = _imported(self.model)
                 self._owned = owned_inside(self._graph, self.model.skeleton.graph)
-            known = self.trace
+            known = self._analysed(whole=False) if one.opens else self.trace
             notes = one.run(self._graph, known)
             if notes:
                 clean(self._graph)

@@ -7,6 +7,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from compress.channels.graph import Array
+from compress.onnx_io.cost import onnx_work
 from compress.onnx_io.graph import channel_graph
 
 
@@ -71,6 +72,11 @@ def test_what_no_size_makes_known_is_not_tried_with_others(inferences: list[Mode
     nodes.insert(2, helper.make_node("Size", ["sizes"], ["rank"]))
     nodes.insert(3, helper.make_node("Equal", ["rank", "two"], ["which"]))
     channel_graph(network(nodes, {"two": np.array(2)}, a=[1, "H"]))
+    assert len(inferences) == 3
+    del inferences[:]
+    # A value that something else reads as well may tell more, which is found out but once.
+    nodes.append(helper.make_node("Where", ["which", "r", "r"], ["z"]))
+    channel_graph(network(nodes, {"two": np.array(2)}, a=[1, "H"]))
     assert len(inferences) == 4
 
 
@@ -95,6 +101,35 @@ def test_what_follows_from_constants_is_worked_out_once(inferences: list[ModelPr
     # Twice for the first example, once for the other one.
     assert len(inferences) == 3
     assert {"Where", "Reshape"}.isdisjoint(node.op_type for node in inferences[-1].graph.node)
+
+
+def test_what_holds_for_all_sizes_is_not_worked_out_for_a_cost(inferences: list[ModelProto]) -> None:
+    nodes = [
+        helper.make_node("Where", ["mask", "some", "none"], ["pads"]),
+        helper.make_node("Pad", ["a", "pads"], ["p"]),
+        helper.make_node("MatMul", ["w", "p"], ["y"]),
+    ]
+    constants = {"mask": np.array([True, False, False, False]), "some": np.array(2), "none": np.array(0)}
+    model = network(nodes, {**constants, "w": np.ones((3, 7), np.float32)}, a=[5, "H"])
+    graph = channel_graph(model)
+    del inferences[:]
+    work = onnx_work(model, graph)
+    assert len(inferences) == 1
+    assert work == onnx_work(model)
+    assert work.macs == 3 * 7 * 64
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_what_only_folded_nodes_read_is_folded_away(read: bool) -> None:
+    """The rank of a tensor is known where its sizes are not; what nothing has ever read stays."""
+    nodes = [
+        helper.make_node("Shape", ["a"], ["sizes"]),
+        helper.make_node("Size", ["sizes"], ["rank"]),
+        helper.make_node("Expand", ["a", "sizes" if read else "rank"], ["y"]),
+        helper.make_node("Abs", ["a"], ["unread"]),
+    ]
+    graph = channel_graph(network(nodes, a=["N", 5]))
+    assert [node.operator for node in graph.nodes] == [*(["Shape"] if read else []), "Expand", "Abs"]
 
 
 def test_what_follows_from_an_example_is_worked_out_for_each(inferences: list[ModelProto]) -> None:

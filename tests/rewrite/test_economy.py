@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from topologies import masked
 
 from compress.channels.rules import windowed
@@ -64,6 +64,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for owner, name in (
         (analysis, "trace"),
+        (analysis, "evaluated"),
+        (analysis, "completed"),
         (onnx.shape_inference, "infer_shapes"),
         (gs, "import_onnx"),
         (gs, "export_onnx"),
@@ -119,7 +121,50 @@ def test_shapes_are_inferred_for_the_original_alone(style: str, calls: Counter[s
 def test_a_bias_of_zeros_that_ties_two_layers_is_analysed_without(calls: Counter[str]) -> None:
     result = rewrite(network(dead=5, shared=True))
     assert result.channels_removed == 5
-    assert calls["trace"] == 3
+    assert calls["trace"] + calls["completed"] == 3
+
+
+def test_opening_a_graph_costs_an_analysis_of_values_for_each_depth(calls: Counter[str]) -> None:
+    """What is done with a rank is decided by branches inside branches; only what they have come to is traced."""
+
+    def chosen(name: str, read: str, operator: str, *inner: NodeProto) -> list[NodeProto]:
+        """If read has two axes, what is inside or the operator; else nothing is done."""
+        result = helper.make_tensor_value_info(f"{name}.then", TensorProto.FLOAT, None)
+        other = helper.make_tensor_value_info(f"{name}.else", TensorProto.FLOAT, None)
+        branches = {
+            "then_branch": helper.make_graph(
+                [*inner, helper.make_node(operator, [inner[-1].output[0] if inner else read], [result.name])],
+                f"{name}.1",
+                [],
+                [result],
+            ),
+            "else_branch": helper.make_graph(
+                [helper.make_node("Squeeze", [read], [other.name])], f"{name}.2", [], [other]
+            ),
+        }
+        return [
+            helper.make_node("Shape", [read], [f"{name}.sizes"]),
+            helper.make_node("Size", [f"{name}.sizes"], [f"{name}.rank"]),
+            helper.make_node("Equal", [f"{name}.rank", "two"], [f"{name}.which"]),
+            helper.make_node("If", [f"{name}.which"], [name], **branches),
+        ]
+
+    nodes = chosen("y", "x", "Relu", *chosen("inside", "x", "Abs"))
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 4))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N", 4))],
+        [numpy_helper.from_array(np.array(2), "two")],
+    )
+    result = rewrite(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    assert result.proven
+    assert [node.op_type for node in result.model.graph.node] == ["Abs", "Relu"]
+    assert {name: calls[name] for name in ("trace", "evaluated", "completed")} == {
+        "trace": 1,
+        "evaluated": 2,
+        "completed": 1,
+    }
 
 
 def test_free_axes_are_inferred_for_each_example_and_no_more(calls: Counter[str]) -> None:
