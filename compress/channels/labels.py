@@ -109,6 +109,13 @@ class Labels:
             found = self._distinct[id(factor)] = ascending(atoms) or np.unique(atoms).size == atoms.size
         return found
 
+    def tied_as(self, classes: Array, graph: Graph) -> Labels:
+        """Returns labels without factors over the same atoms, tied as `classes` says. Shape: (atoms,)."""
+        found = Labels(graph, spread=self.spread)
+        found._count = self._count
+        found._edges.append((np.arange(self._count), classes))
+        return found
+
     def producing_axes(self) -> dict[str, int]:
         """Returns, for each weight that produces channels, the axis that does."""
         found: dict[str, int] = {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from compress.channels.factors import STAYS, coverage, every, some
-from compress.channels.graph import Array, Node, Shape
+from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.labels import Labels
 from compress.channels.lasts import Lasts
 from compress.channels.rules.base import NodeEdit
@@ -51,6 +51,7 @@ class Kept:
         self.dead = dead
         self.restored = tuple(restored)
         self._masks: dict[tuple[str, int], Array] = {}
+        self._edits: dict[Node, NodeEdit | None] = {}
 
     def mask(self, name: str, axis: int) -> Array:
         """Returns which positions of an axis remain, not to be changed. Shape: (size of the axis,)."""
@@ -80,6 +81,13 @@ class Kept:
         """Returns a tensor's shape once the others are gone."""
         return tuple(self.count(name, axis) for axis in range(len(self.trace.graph.shapes[name])))
 
+    @cached_property
+    def sized(self) -> Graph:
+        """The graph before, with the shapes that its tensors have once the others are gone."""
+        graph = self.trace.graph
+        left = {name: self.shape(name) for name in graph.shapes if self.changed(name)}
+        return replace(graph, shapes={**graph.shapes, **left})
+
     def changed(self, name: str) -> bool:
         """Tells whether a tensor loses anything."""
         return name in self._losses
@@ -103,6 +111,12 @@ class Kept:
         covered = {axis for factor in self._losses.get(name, ()) for axis in coverage(factor)}
         masks = {axis: self.mask(name, axis) for axis in sorted(covered)}
         return {axis: np.flatnonzero(mask) for axis, mask in masks.items() if not every(mask)}
+
+    def edit(self, node: Node) -> NodeEdit | None:
+        """Returns what changes in a node beside the sizes of its tensors; None if nothing does."""
+        if node not in self._edits:
+            self._edits[node] = self.trace.rule(node).resize(node, self.trace, self)
+        return self._edits[node]
 
     def override(self, node: Node, index: int, where: Array, values: Array) -> NodeEdit | None:
         """Returns the edit that sets some entries of an integer input, be it a constant or computed."""

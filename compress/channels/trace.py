@@ -27,6 +27,7 @@ from compress.channels.widths import MINIMAL, WidthPolicy
 _T = TypeVar("_T")
 _OPAQUE = Opaque()
 _FEW_PLACES = 64
+PARAMETER = "it is a parameter of the operator"
 
 
 @dataclass
@@ -390,7 +391,7 @@ def evaluated(
 def completed(result: Trace) -> Trace:
     """Runs the other two passes on what `evaluated` has returned, which becomes complete; returns it."""
     graph, labels = result.graph, result.labels
-    result.unknown.update(Counter(node.key for node in graph.nodes if rules.find(node.key) is None))
+    result.unknown.update(unruled(graph))
     for name in graph.constants:
         # Every constant has its atoms from the start; what no node reads may have been read by one that was folded.
         factors = labels.of(name)
@@ -405,7 +406,7 @@ def completed(result: Trace) -> Trace:
     for node, names in ignored.items():
         # An input whose labels a rule did not ask for is read as a whole: a shape, an index, a bound.
         for factor in (factor for name in names for factor in labels.of(name)):
-            labels.pin(factor, node, "it is a parameter of the operator")
+            labels.pin(factor, node, PARAMETER)
     for name in graph.outputs:
         output = Node("Output", f"graph output {name!r}", (name,), ())
         for factor in labels.of(name):
@@ -419,6 +420,11 @@ def completed(result: Trace) -> Trace:
     result._reader = None
     result.complete = True
     return result
+
+
+def unruled(graph: Graph) -> dict[str, int]:
+    """Returns the operators of a graph that have no rule, and how often they occur."""
+    return Counter(node.key for node in graph.nodes if rules.find(node.key) is None)
 
 
 def retraced(known: Trace, constants: Mapping[str, Array]) -> Trace:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from onnx import ModelProto
 
-from compress.channels.graph import Array, Graph
+from compress.channels.graph import Array
+from compress.channels.remaining import remaining
+from compress.channels.sweep import Kept
 from compress.channels.trace import Trace, completed, evaluated, trace
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io.graph import channel_graph
@@ -19,7 +21,7 @@ def analyse(
     model: ModelProto,
     settings: RewriteSettings,
     weights: Mapping[str, Array] | None = None,
-    sized: Graph | None = None,
+    kept: Kept | None = None,
     *,
     whole: bool = True,
 ) -> Trace:
@@ -29,7 +31,7 @@ def analyse(
         model: a checked model; not changed.
         settings: what counts as zero, and what is rounded.
         weights: the data of tensors that hold none of their own, see `compress.onnx_io.weights`.
-        sized: a graph whose tensors have the shapes of the model's, see `channel_graph`.
+        kept: what remains of the model that this one was, where that is known.
         whole: whether more than values is wanted.
 
     Raises:
@@ -37,7 +39,10 @@ def analyse(
         ModelFileError: if the model says something that cannot be; a checker lets much of that pass.
     """
     with analysing():
-        graph = channel_graph(model, weights, sized)
+        graph = channel_graph(model, weights, kept.sized if kept else None)
+        known = remaining(kept, graph) if kept else None
+        if known is not None:
+            return known
         find = trace if whole else evaluated
         return find(graph, epsilon=settings.epsilon, widths=policy(settings), spread=True)
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compress.channels.graph import Array, Graph, Node
+from compress.channels.graph import Array, Node
+from compress.channels.sweep import Kept
 from compress.channels.trace import Trace
 from compress.recipe import RewriteSettings
 
@@ -51,8 +52,12 @@ class Pass(ABC):
         """
         return None
 
-    def sized(self, trace: Trace) -> Graph | None:
-        """Returns the graph of `trace` with the shapes that its tensors have once the pass has changed it, or None."""
+    def kept(self, trace: Trace) -> Kept | None:
+        """Returns what remains of each tensor that is still there once the pass has changed a graph; None if unknown.
+
+        Args:
+            trace: what `run` was given.
+        """
         return None
 
 

@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from compress.channels.graph import Graph
+from compress.channels.sweep import Kept
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.tensors import graphs
@@ -38,7 +38,7 @@ class Workpiece:
         self._model: Parted | None = model
         self._settings = settings
         self._known = known
-        self._sized: Graph | None = None
+        self._kept: Kept | None = None
         self._graph: gs.Graph | None = None
         self._owned: Owned = {}
         self._work: tuple[Parted, Work] | None = None
@@ -71,7 +71,7 @@ class Workpiece:
         """Returns what is known, of which there may be no more than values if it is not to be `whole`."""
         if self._known is None:
             model = self.model
-            self._known = analyse(model.skeleton, self._settings, model.weights, self._sized, whole=whole)
+            self._known = analyse(model.skeleton, self._settings, model.weights, self._kept, whole=whole)
         return self._known
 
     @property
@@ -99,7 +99,7 @@ class Workpiece:
         if notes:
             self._model = None
             self._known = one.known(known) if _holds(self._graph, known) else None
-            self._sized = one.sized(known)
+            self._kept = one.kept(known)
         return notes
 
 

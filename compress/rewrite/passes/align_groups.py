@@ -6,9 +6,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compress.channels.arrange import arrange, moves
+from compress.channels.derived import rearranged
 from compress.channels.factors import coverage
 from compress.channels.graph import Array
-from compress.channels.trace import Trace, once, retraced
+from compress.channels.trace import Trace, once
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.passes import passes
 
@@ -40,7 +41,9 @@ class AlignGroups(Pass):
 
     def known(self, trace: Trace) -> Trace:
         """Returns what is known of the same graph with its constants rearranged."""
-        return retraced(trace, _rearranged(trace))
+        source = arrange(trace)
+        assert source is not None, "nothing has changed places"
+        return rearranged(trace, _rearranged(trace), source)
 
 
 @once

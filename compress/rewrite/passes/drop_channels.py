@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compress.channels.graph import Array, Graph, Node
+from compress.channels.graph import Array, Node
 from compress.channels.rules.base import NodeEdit
 from compress.channels.sweep import Kept, sweep
 from compress.channels.trace import Trace
@@ -36,7 +34,7 @@ class DropChannels(Pass):
             return []
         affected = _affected(trace, kept)
         gains = [(node, trace.rule(node).fold(node, trace, kept)) for node in affected]
-        edits = [(node, trace.rule(node).resize(node, trace, kept)) for node in affected]
+        edits = [(node, kept.edit(node)) for node in affected]
         silenced = sum(_reweigh(names, origin(nodes, node), node, trace, kept) for node in affected)
         removed = 0
         for name, tensor in cut.items():
@@ -58,11 +56,9 @@ class DropChannels(Pass):
         notes = [f"constants that stay are no longer read by {silenced} layers"] if silenced else []
         return [f"{removed} channels removed", *notes]
 
-    def sized(self, trace: Trace) -> Graph:
-        """Returns the graph with what remains of each tensor."""
-        kept, shapes = sweep(trace), trace.graph.shapes
-        left = {name: kept.shape(name) for name in shapes if kept.changed(name)}
-        return replace(trace.graph, shapes={**shapes, **left})
+    def kept(self, trace: Trace) -> Kept:
+        """Returns what remains of each tensor."""
+        return sweep(trace)
 
 
 def _affected(trace: Trace, kept: Kept) -> list[Node]:

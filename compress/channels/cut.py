@@ -1,0 +1,131 @@
+"""What remains of the labels of a graph, and of cells, once channels have gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from compress.channels.factors import STAYS, Factors, coverage, some
+from compress.channels.graph import Array, Graph
+from compress.channels.labels import Labels, Pin, Slices
+from compress.channels.sweep import Kept
+from compress.channels.trace import PARAMETER
+
+
+class Cut:
+    """What remains of factors and of cells.
+
+    Args:
+        kept: what remains.
+        graph: that has nothing else.
+        gains: constants that stand in place of others, which they are called after.
+
+    Attributes:
+        factors: what remains of those of each tensor.
+        fits: whether all have the shapes that their tensors have in the graph, and cover the axes that they covered: an
+            axis that can lose nothing more ties others in other ways.
+    """
+
+    def __init__(self, kept: Kept, graph: Graph, gains: Mapping[str, str]) -> None:
+        self._known = kept.trace
+        self._graph = graph
+        self._dead = kept.dead
+        self._gains = gains
+        self._factors: dict[int, tuple[Array, dict[int, Array]]] = {}
+        self._indices: dict[str, dict[int, Array]] = {}
+        self.factors: dict[str, Factors] = {}
+        old = self._known.labels.factors
+        cut = [self._cut(name, name, factors) for name, factors in old.items() if name in graph.shapes]
+        shifted = [self._cut(new, name, old.get(name, ())) for new, name in gains.items()]
+        spread = [coverage(self._of(one.cells)[0]) == coverage(one.cells) for one in self._known.labels.slices]
+        self.fits = all(cut + shifted + spread)
+
+    def _cut(self, name: str, old: str, factors: Factors) -> bool:
+        """Finds what remains of a tensor; tells whether that has the shape that the tensor has now."""
+        before, now = self._known.graph.shapes[old], self._graph.shapes[name]
+        parts = [self._of(factor) for factor in factors]
+        indices = {axis: index for _, own in parts for axis, index in own.items()}
+        if not indices:
+            self.factors[name] = factors
+            return before == now
+        self._indices[name] = indices
+        self.factors[name] = tuple([part for part, _ in parts])
+        # Two factors of one axis must have lost the same.
+        same = all(part.shape[axis] == now[axis] for part, _ in parts for axis in coverage(part))
+        if not same or any(
+            coverage(part) != coverage(factor) for factor, (part, _) in zip(factors, parts, strict=True)
+        ):
+            return False
+        return now == tuple([indices[a].size if a in indices else size for a, size in enumerate(before)])
+
+    def _of(self, factor: Array) -> tuple[Array, dict[int, Array]]:
+        """Returns what remains of a factor, the same object each time, and the indices that do where some do not."""
+        found = self._factors.get(id(factor))
+        if found is None:
+            goes, left, indices = self._dead[factor], factor, {}
+            axes = coverage(factor) if some(goes) else ()
+            for axis in axes:
+                whole = goes if len(axes) == 1 else goes.all(axis=tuple([a for a in axes if a != axis]))
+                index = np.flatnonzero(~whole)
+                if index.size < factor.shape[axis]:
+                    indices[axis], left = index, left.take(index, axis=axis)
+            found = self._factors[id(factor)] = left, indices
+        return found
+
+    def indices(self, name: str) -> dict[int, Array]:
+        """Returns the positions that remain, along the axes of a tensor that lose some."""
+        return self._indices.get(name, {})
+
+    def take(self, name: str, cells: Array) -> Array:
+        """Returns what remains of a tensor's cells."""
+        for axis, index in self.indices(name).items():
+            cells = cells.take(index, axis=axis) if cells.shape[axis] > 1 else cells
+        return cells
+
+    def labels(self, names: Mapping[str, str]) -> Labels:
+        """Returns the labels: the same atoms; those that are no longer anywhere stay, which takes nothing away.
+
+        How often a weight is used is as it was: who counts asks before a cut.
+
+        Args:
+            names: those of the nodes, by what they were.
+        """
+        old, graph = self._known.labels, self._graph
+        slices: list[Slices] = []
+        for one in old.slices:
+            cells, indices = self._of(one.cells)
+            atoms = one.atoms.take(indices[one.axis]) if one.axis in indices else one.atoms
+            slices.append(replace(one, cells=cells, atoms=atoms))
+        present = np.zeros(old.atom_count, dtype=bool)
+        present[STAYS] = True
+        everywhere = {id(factor): factor for factors in self.factors.values() for factor in factors}
+        beside = [atoms for one in slices for atoms in (one.cells, one.atoms)]
+        for atoms in (*everywhere.values(), *beside):
+            present[atoms] = True
+        labels = old.tied_as(_smallest(old.classes(), present), graph)
+        labels.factors, labels.slices = self.factors, slices
+        own = {old: new for new, old in self._gains.items()} | {name: name for name in graph.shapes}
+        labels.roles = {(own[name], axis): role for (name, axis), role in old.roles.items() if name in own}
+        labels.reuse = {own[name]: times for name, times in old.reuse.items() if name in own}
+        for pin in old.pins:
+            still = present[pin.atoms]
+            if some(still):
+                labels.pins.append(Pin(pin.atoms[still], names.get(pin.node, pin.node), pin.reason))
+        for node in graph.nodes:
+            for name in node.inputs:
+                # What a shape or an index has become is read as a whole, as that was.
+                if name in graph.constants and name not in labels.factors:
+                    for factor in labels.of(name):
+                        labels.pin(factor, node, PARAMETER)
+        return labels
+
+
+def _smallest(classes: Array, present: Array) -> Array:
+    """Returns for each atom that is present the smallest such of its class; for all others the one that stays."""
+    atoms = np.flatnonzero(present)[::-1]
+    first, found = np.zeros(classes.size, np.int64), np.full(classes.size, STAYS)
+    first[classes[atoms]] = atoms
+    found[atoms] = first[classes[atoms]]
+    return found
