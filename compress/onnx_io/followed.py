@@ -1,7 +1,7 @@
 """Nodes that ONNX's shape inference follows values through, in place of ones that it does not.
 
 Inference carries the sizes that a graph computes through sums and products, but not through Where, nor through the
-Reshape and the Expand that make a list of one size.
+Reshape and the Expand that make a list of one size; and it does not see how often a tensor is repeated.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from compress.onnx_io.inference import SMALL
 # What makes a size, or a list of them, of such.
 _HANDS_ON = ("Squeeze", "Cast", "Identity")
 _BROADCASTS = 7  # the first version in which a sum of a number and a list is a list
+_RESHAPES = 14  # the first version in which a shape that is computed is followed
 
 
 def followed(nodes: Iterable[NodeProto], constants: Mapping[str, Array], opset: int) -> Iterator[NodeProto]:
@@ -35,6 +36,8 @@ def followed(nodes: Iterable[NodeProto], constants: Mapping[str, Array], opset: 
             yield from _chosen(node, constants)
         elif kind in ("Reshape", "Expand") and opset >= _BROADCASTS and node.input[0] in sizes:
             yield from _listed(node, constants, sizes)
+        elif kind == "Tile" and opset >= _RESHAPES and node.input[1] not in constants:
+            yield from _repeated(node)
         else:
             yield node
             if kind == "Shape" or (kind in _HANDS_ON and node.input[0] in sizes):
@@ -66,6 +69,17 @@ def _listed(node: NodeProto, constants: Mapping[str, Array], sizes: set[str]) ->
     if known is not None:
         return [_constant(result, known.reshape(-1))]
     return [_constant(zero, np.zeros(1, np.int64)), helper.make_node("Add", [node.input[0], zero], [result])]
+
+
+def _repeated(node: NodeProto) -> list[NodeProto]:
+    """A tensor of the shape that repeating one gives; a Reshape to it is taken for one that keeps all numbers."""
+    (read, repeats), (result,) = node.input, node.output
+    sizes, product = f"{result}/sizes", f"{result}/product"
+    return [
+        helper.make_node("Shape", [read], [sizes]),
+        helper.make_node("Mul", [sizes, repeats], [product]),
+        helper.make_node("Reshape", [read, product], [result]),
+    ]
 
 
 def _constant(name: str, value: Array) -> NodeProto:

@@ -6,6 +6,7 @@ crosses the boundary stays as it is, and what lies inside is a network like any 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,9 +80,7 @@ def inner_models(model: Parted, known: Graph) -> Iterator[InnerModel]:
     main = model.skeleton.graph
     if model.skeleton.ir_version < _FREE_INITIALIZERS:
         return
-    readers: dict[str, int] = {}
-    for name in (name for node in main.node for name in (*node.input, *captured_by(node))):
-        readers[name] = readers.get(name, 0) + 1
+    reads: Counter[str] = Counter()
     for index, node in enumerate(main.node):
         for attribute in node.attribute:
             if not attribute.HasField("g") or attribute.g.sparse_initializer:
@@ -94,8 +93,9 @@ def inner_models(model: Parted, known: Graph) -> Iterator[InnerModel]:
                 continue
             single = _alone(model.skeleton, attribute.g, [name for name in outside if name not in given], given, known)
             if single is not None:
+                reads = reads or Counter(name for node in main.node for name in (*node.input, *captured_by(node)))
                 where = f"{attribute.name} of {node.name or node.op_type!r}"
-                shared = frozenset(name for name in given if readers[name] > 1)
+                shared = frozenset(name for name in given if reads[name] > 1)
                 yield InnerModel((index, attribute.name), where, attribute.g, single, given, shared)
 
 
@@ -128,8 +128,7 @@ def replaced(model: Parted, found: dict[tuple[int, str], GraphProto]) -> Parted:
 
 def names(graph: GraphProto) -> set[str]:
     """Returns all names of tensors in a graph and in those inside it."""
-    found = {name for inner in graphs(graph) for node in inner.node for name in (*node.input, *node.output)}
-    return found.union(*(_defined(inner) for inner in graphs(graph)), {value.name for value in graph.input})
+    return _defined(graph) | {name for inner in graphs(graph) for node in inner.node for name in node.input}
 
 
 def _alone(
@@ -171,9 +170,10 @@ def _read(graph: GraphProto) -> set[str]:
 
 def _defined(graph: GraphProto) -> set[str]:
     """Returns the names that a graph, or one inside it, gives to tensors."""
-    found = {tensor.name for inner in graphs(graph) for tensor in inner.initializer}
-    found |= {name for inner in graphs(graph) for node in inner.node for name in node.output if name}
-    return found | {value.name for inner in graphs(graph) for value in inner.input}
+    inside = list(graphs(graph))
+    found = {tensor.name for inner in inside for tensor in inner.initializer}
+    found |= {name for inner in inside for node in inner.node for name in node.output if name}
+    return found | {value.name for inner in inside for value in inner.input}
 
 
 def _rename(graph: GraphProto, new: dict[str, str]) -> None:

@@ -65,13 +65,13 @@ def best_of_all(original: Original, chosen: Sequence[Pass], judge: Judge) -> Att
 def _inner(original: Original, chosen: Sequence[Pass]) -> list[_Rewritten]:
     if not any(True for _ in subgraphs(original.plain.skeleton.graph.node)):
         return []
-    taken = names(original.plain.skeleton.graph)
-    found = []
     try:
         with analysing():
             candidates = list(inner_models(original.plain, original.trace.graph))
     except ModelFileError:
         return []
+    taken = names(original.plain.skeleton.graph) if candidates else set()
+    found = []
     for inner in candidates:
         best = _alone(inner, original, chosen)
         if best is not None:

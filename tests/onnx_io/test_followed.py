@@ -1,4 +1,4 @@
-"""Sizes that a graph computes through Where, Reshape and Expand are known to shape inference at once."""
+"""Sizes that a graph computes through Where, Reshape, Expand and Tile are known to shape inference at once."""
 
 from __future__ import annotations
 
@@ -62,6 +62,23 @@ def test_one_inference_suffices_where_a_size_becomes_a_list(
     assert graph.shapes["r"] == (2, 3, 4)
     assert graph.constants["to"].tolist() == [2, 3, 4]
     assert len(rounds) == 1
+
+
+def test_one_inference_suffices_where_a_tensor_is_repeated(rounds: list[ModelProto]) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Tile", ["x", "sizes"], ["r"]),
+        helper.make_node("Relu", ["r"], ["y"]),
+    ]
+    graph = channel_graph(_network(nodes, [2, 3], {}))
+    assert graph.shapes["r"] == graph.shapes["y"] == (4, 9)
+    assert len(rounds) == 1
+
+
+@pytest.mark.parametrize(("opset", "constants"), [(13, {}), (17, {"times": np.array([2, 1])})])
+def test_repeats_that_inference_knows_or_could_not_follow_stay(opset: int, constants: dict[str, Array]) -> None:
+    nodes = [helper.make_node("Tile", ["x", "times"], ["r"])]
+    assert list(followed(nodes, constants, opset)) == nodes
 
 
 def test_other_nodes_stay() -> None:
