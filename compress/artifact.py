@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 from compress.errors import CompressError, MachineError, ModelFileError
 
@@ -64,11 +66,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         MachineError: if the folder cannot be written or the disk is full; nothing is left behind.
     """
     with _writing(path):
-        temporary = _beside(path)
+        with _beside(path) as file:
+            temporary = Path(file.name)
         try:
             yield temporary
-            _store(temporary)
-            _give_name(temporary, path)
+            with temporary.open("rb") as written:
+                _store(written)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -88,14 +92,16 @@ class Draft:
         self._path = path
         self._failure: OSError | None = None
         with _writing(path):
-            self._temporary = _beside(path)
+            self._file = _beside(path)
+            self._temporary = Path(self._file.name)
             try:
-                with self._temporary.open("wb") as file:
-                    file.writelines(parts)
+                self._file.writelines(parts)
+                self._file.flush()
             except BaseException:
+                self._file.close()
                 self._temporary.unlink(missing_ok=True)
                 raise
-        self._storing = Thread(target=self._stored)
+        self._storing = Thread(target=self._store)
         self._storing.start()
 
     def keep(self) -> None:
@@ -104,16 +110,17 @@ class Draft:
         with _writing(self._path):
             if self._failure is not None:
                 raise self._failure
-            _give_name(self._temporary, self._path)
+            self._temporary.replace(self._path)
 
     def drop(self) -> None:
         """Removes the file, unless it has been kept."""
         self._storing.join()
         self._temporary.unlink(missing_ok=True)
 
-    def _stored(self) -> None:
+    def _store(self) -> None:
         try:
-            _store(self._temporary)
+            with self._file:
+                _store(self._file)
         except OSError as error:
             self._failure = error
 
@@ -127,26 +134,15 @@ def _writing(path: Path) -> Iterator[None]:
         raise _write_error(path, error) from error
 
 
-def _beside(path: Path) -> Path:
-    """Makes an empty file beside a path, and the folder if there is none."""
+def _beside(path: Path) -> BinaryIO:
+    """Makes an empty file beside a path, as readable as the user's umask says, and the folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    return Path(name)
+    return (path.parent / f".{path.name}.{secrets.token_hex(4)}.partial").open("xb")
 
 
-def _store(temporary: Path) -> None:
+def _store(file: BinaryIO) -> None:
     """Waits until the disk has a file."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _give_name(temporary: Path, path: Path) -> None:
-    # mkstemp makes the file private; what a run leaves is as readable as the user's umask says.
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)
-    temporary.replace(path)
+    os.fsync(file.fileno())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -230,7 +226,7 @@ def folder_for(folder: Path) -> Iterator[None]:
     Raises:
         OSError: if it cannot be made.
     """
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    made = list(takewhile(lambda one: not one.exists(), (folder, *folder.parents)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
