@@ -84,12 +84,6 @@ class Runtime:
                 f"cannot start {sys.executable} ({error.strerror})", next_step="free memory, or check the installation"
             ) from error
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs; what it has been asked without waiting is waited for."""
-        self._settle()
-        return self._process.poll() is None
-
     def open(self, model: bytes | Path, *, optimized: bool = True) -> RemoteSession:
         """Opens a model.
 
@@ -138,9 +132,7 @@ class Runtime:
         Raises:
             RunError: if the process dies, takes too long, or answers with an error.
         """
-        if not self.alive:
-            self.close()
-            self._process = self._start()
+        self.settle()
         process = self._process
         limit_s = (limit_s or self.time_limit_s) + _SECONDS_PER_GIB * (model_bytes // _GIB)
         with self._killed_after(limit_s) as late:
@@ -158,19 +150,24 @@ class Runtime:
 
     def forget(self, session_id: int) -> None:
         """Closes a model, which takes the longer the larger it is; it is the next request that waits for it."""
-        self._send({"do": "close", "id": session_id}, [])
-        self._owed += 1
+        # A process that has died has let it go already.
+        if self._process.poll() is None:
+            self._send({"do": "close", "id": session_id}, [])
+            self._owed += 1
 
-    def _settle(self) -> None:
-        """Takes the answers that nobody has waited for; a process that does not give them is ended."""
+    def settle(self) -> int:
+        """Sees to it that a process runs, and that it owes no answer; returns its generation."""
         owed, self._owed = self._owed, 0
-        if not owed:
-            return
-        with self._killed_after(self.time_limit_s):
-            answered = all(self._receive() is not None for _ in range(owed))
-        if not answered:
-            self._process.kill()
-            self._process.wait()
+        if owed:
+            with self._killed_after(self.time_limit_s):
+                answered = all(self._receive() is not None for _ in range(owed))
+            if not answered:
+                self._process.kill()
+                self._process.wait()
+        if self._process.poll() is not None:
+            self.close()
+            self._process = self._start()
+        return self.generation
 
     @contextmanager
     def _killed_after(self, limit_s: float) -> Iterator[threading.Event]:
@@ -249,7 +246,7 @@ class RemoteSession:
         Raises:
             RunError: if it does not run, or no longer opens.
         """
-        if not self._runtime.alive or self._generation != self._runtime.generation:
+        if self._generation != self._runtime.settle():
             self._open()
         arrays = [np.ascontiguousarray(array).reshape(np.shape(array)) for array in feeds.values()]
         header = {"do": "run", "id": self._id, "names": list(feeds)}
@@ -258,8 +255,7 @@ class RemoteSession:
 
     def close(self) -> None:
         """Lets the model go."""
-        if self._runtime.alive and self._generation == self._runtime.generation:
-            # A process that has died has let it go already.
+        if self._generation == self._runtime.generation:
             self._runtime.forget(self._id)
 
     def _open(self) -> None:
@@ -306,8 +302,8 @@ def borrowed_runtime() -> Iterator[Runtime]:
     runtime = None
     while _idle and runtime is None:
         candidate = _idle.pop()
-        # A forked process must not speak over its parent's pipes.
-        runtime = candidate if candidate.owner == os.getpid() and candidate.alive else None
+        # A forked process must not speak over its parent's pipes. One that has died is replaced when it is asked.
+        runtime = candidate if candidate.owner == os.getpid() else None
     runtime = runtime or Runtime()
     try:
         yield runtime

@@ -8,25 +8,23 @@ are compared once more without fusions, and the runtime with itself: see `Judge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
 from compress.errors import DataError, ModelFileError
-from compress.onnx_io.file import check_model, write_model
-from compress.onnx_io.parts import FileParts
+from compress.onnx_io.file import check_model
 from compress.onnx_io.runtime import RemoteSession, RunError, borrowed_runtime
 from compress.onnx_io.weights import Parted
 from compress.rewrite.difference import Difference, difference
 from compress.rewrite.samples import Samples
+from compress.rewrite.sources import Sources
 from compress.rewrite.trials import trials
 
-_PIPED_BYTES = 1 << 25  # larger models go to the runtime as files
 _DEATHS = 2  # so often may the original crash or hang on inputs of our own choosing
 # Both models bear the runtime's noise, so they may be twice as far apart as the original is from itself.
 _NOISES = 2
@@ -91,10 +89,10 @@ class Judge:
         self._sources: dict[int, bytes | Path] = {}
         self._sessions: dict[tuple[int, bool], RemoteSession] = {}
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="compress-")))
             self._runtime = stack.enter_context(borrowed_runtime())
+            self._made = stack.enter_context(closing(Sources()))
             stack.callback(self._forget, 0)
-            self._sources[0] = _source(original, self._folder / "before.onnx", file)
+            self._sources[0] = self._made.source(original, "before.onnx", file)
             self._session(0)
             self._stack = stack.pop_all()
 
@@ -118,7 +116,7 @@ class Judge:
         self._proof = Proof(True)
         try:
             check_model(after, "the result")
-            self._sources[1] = _source(after, self._folder / "after.onnx")
+            self._sources[1] = self._made.source(after, "after.onnx")
             self._session(1)
             self._compare_samples()
             self._compare_trials(seed, once)
@@ -237,13 +235,3 @@ def prove(
     """Compares two models; see `Judge`."""
     with Judge(before, tolerance, samples) as judge:
         return judge.prove(after, seed)
-
-
-def _source(model: ModelProto | Parted, path: Path, file: Path | None = None) -> bytes | Path:
-    """Returns a model as bytes, or as a file if there are too many of them: the one it is from, or a new one."""
-    parts = FileParts(model)
-    if parts.size > _PIPED_BYTES:
-        if file is None:
-            write_model(model, path)
-        return file or path
-    return b"".join(parts)

@@ -15,12 +15,12 @@ from topologies import masked
 from compress.channels.graph import Graph
 from compress.channels.rules import windowed
 from compress.channels.windows import windows
-from compress.onnx_io.runtime import RemoteSession
+from compress.onnx_io.runtime import RemoteSession, Runtime, borrowed_runtime, prepare_runtime
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
-from compress.rewrite import analysis, rewrite, rewrite_file
+from compress.rewrite import analysis, rewrite, rewrite_file, sources
 from compress.rewrite.passes import passes
-from compress.rewrite.proof import prove
+from compress.rewrite.proof import Judge, prove
 from compress.rewrite.workpiece import Workpiece
 
 CHANNELS = 48
@@ -223,6 +223,26 @@ def test_what_no_pass_has_changed_is_compared_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(RemoteSession, "run", counted)
     assert rewrite(network(dead=dead)).proven
     assert counts["runs"] == runs
+
+
+def test_a_proof_makes_no_files_of_models_that_fit_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TemporaryDirectory", lambda **_: pytest.fail("a folder is made"))
+    assert rewrite(network(dead=5)).proven
+
+
+def test_nobody_waits_for_a_model_to_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+    receive = Runtime._receive
+    monkeypatch.setattr(Runtime, "_receive", lambda runtime: (waited.append(runtime._owed), receive(runtime))[1])
+    with Judge(take_apart(network()), 1e-5) as judge:
+        assert judge.prove(network(), once=True).holds
+        waited.clear()
+    prepare_runtime()
+    assert not waited
+    with borrowed_runtime() as runtime:
+        assert runtime._owed == 2
+        runtime.settle()
+    assert len(waited) == 2
 
 
 def test_weights_are_decoded_once_and_never_copied() -> None:

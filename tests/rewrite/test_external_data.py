@@ -14,8 +14,8 @@ from compress.onnx_io.file import read_model, total_bytes
 from compress.onnx_io.session import session
 from compress.quantize import quantize
 from compress.recipe import QuantizeSettings
-from compress.rewrite import proof as proof_module
 from compress.rewrite import rewrite, rewrite_file
+from compress.rewrite import sources as sources_module
 
 WIDTH = 64
 
@@ -56,7 +56,7 @@ def chain(path, location="w.bin", shared=False):
 def large(monkeypatch):
     """Every model is too large for one message, and for a pipe."""
     monkeypatch.setattr(onnx_file, "_MESSAGE_LIMIT_BYTES", 5000)
-    monkeypatch.setattr(proof_module, "_PIPED_BYTES", 1000)
+    monkeypatch.setattr(sources_module, "_PIPED_BYTES", 1000)
 
 
 def check_result(source, target, result):

@@ -387,6 +387,24 @@ def test_a_model_that_ends_the_runtime_when_it_is_closed_costs_the_next_one_noth
         runtime.close()
 
 
+def test_a_model_is_let_go_of_by_a_runtime_that_has_died():
+    data, feeds = sound().SerializeToString(), {"x": np.ones((1, 3, 8, 8), np.float32)}
+    runtime = Runtime()
+    try:
+        first, second = runtime.open(data), runtime.open(data)
+        os.kill(runtime._process.pid, signal.SIGSTOP)
+        runtime.time_limit_s = 0.2
+        with pytest.raises(RunError, match="no answer"):
+            first.run(feeds)
+        first.close()
+        second.close()
+        runtime.time_limit_s = 60
+        assert runtime.open(data).run(feeds)
+        assert runtime.generation == 2
+    finally:
+        runtime.close()
+
+
 def test_the_runtime_returns_what_a_session_here_does():
     from compress.onnx_io.session import random_inputs, session
 
