@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.channels.factors import every, some
+from compress.channels.factors import every, padded_shape, some
 from compress.channels.graph import Array, Node, Shape
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ def store(name: str, value: Array, trace: Trace, *, example: bool = False, fixed
         if sound is None:
             return
         value = sound
-    rank = len(trace.graph.shapes[name])
-    value = value.reshape((1,) * (rank - value.ndim) + value.shape)
+    value = value.reshape(padded_shape(value.shape, len(trace.graph.shapes[name])))
     (trace.examples if example else trace.values)[name] = value
 
 
@@ -152,7 +151,7 @@ def project(cells: Array, shape: Shape) -> Array:
     """Returns which cells of an operand of `shape` some cell of the broadcast result stems from."""
     leading = tuple(range(cells.ndim - len(shape)))
     cells = np.asarray(cells.any(axis=leading)) if leading else cells
-    axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and cells.shape[axis] > 1)
+    axes = tuple([axis for axis, size in enumerate(shape) if size == 1 and cells.shape[axis] > 1])
     return np.asarray(cells.any(axis=axes, keepdims=True) if axes else cells)
 
 

@@ -7,6 +7,7 @@ that no factor covers can lose nothing.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from compress.channels.graph import Array, Shape
 
 STAYS = 0  # the atom that always stays
+_FEW_PLACES = 64
 Factors = tuple[Array, ...]
 
 
@@ -57,6 +59,17 @@ def some(cells: Array) -> bool:
 def every(cells: Array) -> bool:
     """Tells whether no entry is zero."""
     return bool(np.count_nonzero(cells) == cells.size)
+
+
+def any_behind(cells: Array, axes: int) -> Array:
+    """Returns whether any cell is true for each position of the first `axes` axes."""
+    front, places = cells.shape[:axes], math.prod(cells.shape[axes:])
+    if places == 1:
+        return cells.reshape(front)
+    rows = cells.reshape(math.prod(front), places)
+    # Along short axes, as kernels have, `any` is slow.
+    found = rows.any(axis=1) if places > _FEW_PLACES else np.ascontiguousarray(rows.T).any(axis=0)
+    return np.asarray(found.reshape(front))
 
 
 def padded_shape(shape: Shape, rank: int) -> Shape:

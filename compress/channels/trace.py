@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from compress.channels.factors import on_axis, some
+from compress.channels.factors import any_behind, on_axis, some
 from compress.channels.graph import Array, Graph, Node
 from compress.channels.labels import Labels
 from compress.channels.roles import hand_back
@@ -26,7 +26,6 @@ from compress.channels.widths import MINIMAL, WidthPolicy
 
 _T = TypeVar("_T")
 _OPAQUE = Opaque()
-_FEW_PLACES = 64
 PARAMETER = "it is a parameter of the operator"
 
 
@@ -197,7 +196,7 @@ class Trace:
             value = self.values[name]
             value = value if value.shape == shape else np.broadcast_to(value, shape)
             found = self._beyond(value) if value.dtype.kind == "f" else np.asarray(value != 0)
-            found = self._nonzero[(name, kept)] = _any_behind(found, kept) if kept < len(shape) else found
+            found = self._nonzero[(name, kept)] = any_behind(found, kept) if kept < len(shape) else found
         return found
 
     def limit(self, value: Array) -> float:
@@ -441,17 +440,6 @@ def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:
         return known.once(function, lambda: function(known))
 
     return look
-
-
-def _any_behind(cells: Array, axes: int) -> Array:
-    """Returns whether any cell is true for each position of the first `axes` axes."""
-    front, places = cells.shape[:axes], math.prod(cells.shape[axes:])
-    if places == 1:
-        return cells.reshape(front)
-    rows = cells.reshape(math.prod(front), places)
-    # Along short axes, as kernels have, `any` is slow.
-    found = rows.any(axis=1) if places > _FEW_PLACES else np.ascontiguousarray(rows.T).any(axis=0)
-    return np.asarray(found.reshape(front))
 
 
 def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:

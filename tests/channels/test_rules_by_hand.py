@@ -7,6 +7,7 @@ from strategies import make_model
 
 from compress.channels.cost import CostModel
 from compress.channels.groups import Groups
+from compress.channels.rules import elementwise
 from compress.channels.sweep import sweep
 from compress.channels.trace import trace
 from compress.onnx_io.cost import onnx_cost
@@ -58,6 +59,22 @@ def test_constants_follow_the_operator(operator, attributes, more, expected):
     found = traced([FIRST, last], DEAD | more)
     value = found.values["out"]
     assert value.take([0], 2).take([0], 3).reshape(-1).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "more", "worked_out"),
+    [
+        ("Clip", {"low": F(0), "high": F(6)}, False),
+        ("Mul", {"k": F([[[3]], [[1]], [[2]]])}, False),
+        ("Mul", {"k": F([[[3]], [[0]], [[2]]])}, True),
+        ("Pow", {"k": F(0)}, True),
+    ],
+)
+def test_what_no_known_operand_decides_is_not_worked_out(operator, more, worked_out, monkeypatch):
+    asked = []
+    monkeypatch.setattr(elementwise, "combine", lambda node, trace, function: asked.append(node.operator))
+    traced([node(operator, " ".join(["in", *more]), "out")], more)
+    assert bool(asked) == worked_out
 
 
 @pytest.mark.parametrize(

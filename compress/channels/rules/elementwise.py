@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.channels.alike_elementwise import elementwise
 from compress.channels.cells import combine, project
-from compress.channels.factors import coverage
+from compress.channels.factors import coverage, every
 from compress.channels.graph import Array, Node
 from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rules
@@ -51,11 +51,8 @@ class Elementwise(Rule):
         trace.labels.factors[node.outputs[0]] = factors
 
     def evaluate(self, node: Node, trace: Trace) -> None:
-        operands = filter(None, node.inputs[: self.operands])
-        if node.key in _SUMS and not all(name in trace.values or name in trace.examples for name in operands):
-            # What is added to something unknown is unknown.
-            return
-        combine(node, trace, lambda values: self.function(values, node.attributes))
+        if self._decided(node, trace):
+            combine(node, trace, lambda values: self.function(values, node.attributes))
 
     def need(self, node: Node, trace: Trace) -> None:
         cells = trace.demand(node.outputs[0])
@@ -68,12 +65,24 @@ class Elementwise(Rule):
             return "place by place"
         return None
 
+    def _decided(self, node: Node, trace: Trace) -> bool:
+        """Tells whether what is known of the operands can decide anything: not where another one is unknown."""
+        values, examples = trace.values, trace.examples
+        operands = [name for name in node.inputs[: self.operands] if name]
+        if node.key not in _STRICT or all(name in values or name in examples for name in operands):
+            return True
+        # A zero decides a product.
+        known = [source[name] for source in (values, examples) for name in operands if name in source]
+        return node.key in _PRODUCTS and not all(every(value) for value in known)
+
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         elementwise(node, trace, likeness, self.operands)
 
 
 _SUMS = frozenset({"Add", "Sub", "Sum", "Identity", "Neg", "Dropout"})
 _PRODUCTS = frozenset({"Mul", "Div"})
+# Where an operand is not known the result is not; of products unless another one is zero.
+_STRICT = _SUMS | _PRODUCTS | {"Clip", "Max", "Min"}
 
 
 def _scaled(node: Node, trace: Trace) -> bool:

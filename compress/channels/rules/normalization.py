@@ -8,7 +8,7 @@ import numpy as np
 
 from compress.channels.alike_elementwise import affine
 from compress.channels.cells import only_axis, project, store
-from compress.channels.factors import coverage, every, on_axis
+from compress.channels.factors import any_behind, coverage, every, on_axis
 from compress.channels.graph import Node
 from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rule, rules
@@ -145,10 +145,9 @@ class OverAxes(Rule):
         value, size = trace.values.get(x), trace.graph.shapes[x][axes[0]]
         if value is None or (value.shape[axes[0]] < size and trace.graph.is_dynamic(x, axes[0])):
             return
-        largest = value.max(axis=axes[0], keepdims=True)
-        if every(np.isnan(largest)):
+        if every(any_behind(np.moveaxis(np.isnan(value), axes[0], -1), value.ndim - 1)):
             return
-        powers = np.exp(value - largest)
+        powers = np.exp(value - value.max(axis=axes[0], keepdims=True))
         shares = powers / powers.sum(axis=axes[0], keepdims=True)
         store(y, shares if value.shape[axes[0]] == size else shares / size, trace)
 

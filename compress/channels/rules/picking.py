@@ -97,6 +97,7 @@ class Slicing(AlongAxis):
             periods = trace.labels.axis(x, axis, node).reshape(-1, step)
             trace.labels.unify(periods, periods[:, :1], node)
 
+    @once_a_node
     def _bounds(self, node: Node, trace: Trace) -> tuple[Array, Array, Array, Array] | None:
         """Returns starts, ends, axes and steps, as they are written; None if they are not known."""
         if trace.graph.opset < 10:
@@ -115,6 +116,7 @@ class Slicing(AlongAxis):
             as_array([1] * count if steps is None else steps),
         )
 
+    @once_a_node
     def _ranges(self, node: Node, trace: Trace) -> dict[int, range]:
         """Returns the positions picked of each axis that is sliced, in the order of `_bounds`."""
         shape = trace.graph.shapes[node.input(0)]
