@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -292,11 +292,19 @@ class Trace:
         shown = (inputs != 0) & (not (foldable and self.fold))
         return np.asarray(np.isnan(inputs) | shown)
 
+    def all_of(self, name: str) -> Array:
+        """Returns the cells of a tensor, all of them marked, as one; not to be changed."""
+        return _marked_alike(len(self.graph.shapes.get(name, ())), True)
+
+    def none_of(self, name: str) -> Array:
+        """Returns the cells of a tensor, none of them marked, as one; not to be changed."""
+        return _marked_alike(len(self.graph.shapes.get(name, ())), False)
+
     def varies(self, name: str) -> Array:
         """Returns which cells of a tensor depend on the input."""
         value = self.values.get(name)
         if value is None:
-            return np.ones((1,) * len(self.graph.shapes[name]), dtype=bool)
+            return self.all_of(name)
         return np.isnan(value) if value.dtype.kind == "f" else np.zeros(value.shape, dtype=bool)
 
     def demand(self, name: str) -> Array:
@@ -311,7 +319,7 @@ class Trace:
             return self.asked(name) & ~self.varies(name)
         needed = self.needs.get(name)
         if needed is None:
-            return np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool)
+            return self.none_of(name)
         return needed & self.varies(name) if name in self.values else needed
 
     def asked(self, name: str) -> Array:
@@ -319,14 +327,13 @@ class Trace:
         needed, made = self.needs.get(name), self.made.get(name)
         if needed is None or made is None:
             found = made if needed is None else needed
-            return np.zeros((1,) * len(self.graph.shapes.get(name, ())), dtype=bool) if found is None else found
+            return self.none_of(name) if found is None else found
         return np.asarray(needed | made)
 
     def asked_sharply(self, name: str) -> Array:
         """Returns which cells of a tensor must come out right in each place."""
         sharp = self.sharp.get(name)
-        asked = self.asked(name)
-        return asked & sharp if sharp is not None else np.zeros((1,) * asked.ndim, dtype=bool)
+        return self.none_of(name) if sharp is None else self.asked(name) & sharp
 
     def ask(self, node: Node) -> None:
         """Runs the rule of a node backwards.
@@ -410,12 +417,12 @@ def completed(result: Trace) -> Trace:
         output = Node("Output", f"graph output {name!r}", (name,), ())
         for factor in labels.of(name):
             labels.pin(factor, output, "it is an output of the network")
-        result.keep(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
+        result.keep(name, result.all_of(name))
     for node in reversed(graph.nodes):
         result._reader = node
         result.ask(node)
         for name in ignored[node]:
-            result.need(name, np.ones((1,) * len(graph.shapes.get(name, ())), dtype=bool))
+            result.need(name, result.all_of(name))
     result._reader = None
     result.complete = True
     return result
@@ -440,6 +447,13 @@ def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:
         return known.once(function, lambda: function(known))
 
     return look
+
+
+@lru_cache(maxsize=64)
+def _marked_alike(rank: int, mark: bool) -> Array:
+    cells = np.full((1,) * rank, mark)
+    cells.flags.writeable = False
+    return cells
 
 
 def known_values(graph: Graph, seeds: dict[str, Array]) -> dict[str, Array]:

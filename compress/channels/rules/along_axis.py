@@ -100,7 +100,7 @@ class AlongAxis(Rule):
         if found is None:
             for name in node.inputs:
                 if name:
-                    trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
+                    trace.need(name, trace.all_of(name))
             return
         axis, outputs = found
         for name, segments in zip(node.outputs, outputs, strict=True):

@@ -66,7 +66,7 @@ class Attention(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         if self._obstacle(node, trace):
             for name in filter(None, node.inputs):
-                trace.keep(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
+                trace.keep(name, trace.all_of(name))
             return
         y = node.outputs[0]
         shape, axis = output_shape(node, trace), self._axis(y, trace)
@@ -74,7 +74,7 @@ class Attention(Rule):
         self._need_streams(node, np.asarray(wanted), trace)
         for index in (self.added, *self.plain):
             if node.input(index):
-                trace.keep(node.input(index), np.ones((1,) * len(trace.graph.shapes[node.input(index)]), dtype=bool))
+                trace.keep(node.input(index), trace.all_of(node.input(index)))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         if self._obstacle(node, trace):

@@ -101,7 +101,7 @@ class Einsum(Rule):
         equation, shapes = _parsed(node), trace.graph.shapes
         if equation is None:
             for name in node.inputs:
-                trace.keep(name, np.ones((1,) * len(shapes[name]), dtype=bool))
+                trace.keep(name, trace.all_of(name))
             return
         demand = equation.spread(trace.demand(node.outputs[0]), equation.result)
         values = [self._value(n, equation, own, trace) for own, n in zip(equation.operands, node.inputs, strict=True)]

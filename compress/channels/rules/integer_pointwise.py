@@ -160,7 +160,7 @@ class DynamicQuantize(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         x, value = node.input(0), trace.values.get(node.input(0))
         if any(trace.demand(name).any() for name in node.outputs if name):
-            shown = np.ones((1,) * len(trace.graph.shapes[x]), dtype=bool) if value is None else value != 0
+            shown = trace.all_of(x) if value is None else value != 0
             trace.keep(x, np.asarray(shown))
 
 

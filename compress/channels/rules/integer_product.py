@@ -138,7 +138,7 @@ class IntegerProduct(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         if self._obstacle(node, trace):
             for name in filter(None, node.inputs):
-                trace.keep(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
+                trace.keep(name, trace.all_of(name))
             return
         view = self._view(node)
         x = view.input(0)

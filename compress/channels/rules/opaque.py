@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from compress.channels.graph import Node
 from compress.channels.rules.base import Rule
 
@@ -29,4 +27,4 @@ class Opaque(Rule):
     def need(self, node: Node, trace: Trace) -> None:
         for name in (*node.inputs, *node.captured):
             if name:
-                trace.keep(name, np.ones((1,) * len(trace.graph.shapes.get(name, ())), dtype=bool))
+                trace.keep(name, trace.all_of(name))

@@ -64,7 +64,7 @@ class Position(Reduction):
         # A value that is known is compared as well.
         x = node.input(0)
         if trace.demand(node.outputs[0]).any():
-            trace.keep(x, np.ones((1,) * len(trace.graph.shapes[x]), dtype=bool))
+            trace.keep(x, trace.all_of(x))
 
     def _axes(self, node: Node, trace: Trace) -> tuple[int, ...]:
         return (int(node.attributes.get("axis", 0)) % len(trace.graph.shapes[node.input(0)]),)

@@ -189,7 +189,7 @@ class Gathering(Rule):
             cells = np.broadcast_to(cells, (*before, *index.shape, *after)).reshape((*before, index.size, *after))
             cells = scatter(cells, index.reshape(-1), axis, trace.graph.shapes[node.input(0)][axis])
         trace.need(node.input(0), cells)
-        trace.need(node.input(1), np.ones((1,) * index_rank, dtype=bool))
+        trace.need(node.input(1), trace.all_of(node.input(1)))
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         axis, positions = self._axis(node, trace), self._positions(node, trace)

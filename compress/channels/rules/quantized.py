@@ -48,7 +48,7 @@ class Quantized(Rule):
         x, y, shapes = node.input(0), node.outputs[0], trace.graph.shapes
         if _obstacle(node, trace):
             for name in filter(None, node.inputs):
-                trace.keep(name, np.ones((1,) * len(shapes[name]), dtype=bool))
+                trace.keep(name, trace.all_of(name))
             return
         cells = trace.demand(y)
         trace.need(x, project(cells, shapes[x]))

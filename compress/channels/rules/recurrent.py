@@ -82,7 +82,7 @@ class Recurrent(Rule):
         x, shapes = node.input(0), trace.graph.shapes
         if node.attributes.get("layout", 0) or self._weights(node, trace) is None:
             for name in filter(None, node.inputs):
-                trace.keep(name, np.ones((1,) * len(shapes[name]), dtype=bool))
+                trace.keep(name, trace.all_of(name))
             return
         directions, _, hidden = shapes[node.input(2)]
         needed: Array = np.zeros((directions, hidden), dtype=bool)
@@ -108,7 +108,7 @@ class Recurrent(Rule):
         for index in range(3, len(node.inputs)):
             if node.input(index) and index != 4:
                 state = index in self.states
-                whole = np.ones((1,) * len(shapes[node.input(index)]), dtype=bool)
+                whole = trace.all_of(node.input(index))
                 trace.need(node.input(index), cells if state else whole & needed.any())
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:

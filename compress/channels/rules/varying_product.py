@@ -133,7 +133,7 @@ def _busy(name: str, trace: Trace) -> Array:
     if name in trace.graph.constants:
         return trace.nonzero(name)
     value = trace.values.get(name)
-    return np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool) if value is None else np.asarray(value != 0)
+    return trace.all_of(name) if value is None else np.asarray(value != 0)
 
 
 def _firm(name: str, side: Operand, trace: Trace) -> Array:

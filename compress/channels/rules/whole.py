@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from compress.channels.graph import Node
 from compress.channels.rules import rules
 from compress.channels.rules.base import Rule
@@ -36,7 +34,7 @@ class Whole(Rule):
 
     def need(self, node: Node, trace: Trace) -> None:
         for name in filter(None, node.inputs):
-            trace.keep(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
+            trace.keep(name, trace.all_of(name))
 
 
 _REASONS = {

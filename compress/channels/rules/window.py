@@ -259,7 +259,7 @@ class Resizing(Window):
         if self._spatial(node, trace):
             super().need(node, trace)
             return
-        trace.need(node.input(0), np.ones((1,) * len(trace.graph.shapes[node.input(0)]), dtype=bool))
+        trace.need(node.input(0), trace.all_of(node.input(0)))
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         cropped = node.attributes.get("coordinate_transformation_mode") in (b"tf_crop_and_resize", "tf_crop_and_resize")

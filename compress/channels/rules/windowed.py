@@ -81,7 +81,7 @@ class WindowedSum(Rule):
         x, y = node.input(0), node.outputs[0]
         if trace.full(node.input(1)) is None:
             for name in filter(None, node.inputs):
-                trace.need(name, np.ones((1,) * len(trace.graph.shapes[name]), dtype=bool))
+                trace.need(name, trace.all_of(name))
             return
         wanted = only_axis(trace.demand(y), 1, trace.graph.shapes[y][1])
         used = read_by(self._pairs(node, trace), wanted)
