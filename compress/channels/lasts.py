@@ -14,8 +14,9 @@ import numpy as np
 from compress.channels.factors import coverage
 from compress.channels.graph import Array
 from compress.channels.labels import Labels
-from compress.channels.slices import slices_by_cells, whole_slices
+from compress.channels.slices import slices_by_cells, spread_cells, whole_slices
 
+_Kind = tuple[tuple[int, int], ...]  # where a class lies: arrays, and positions in them
 _TRIED = 16  # so many channels are tried as the last of a tensor
 _EFFORT = 1 << 22  # so many cells are looked at in all
 
@@ -31,6 +32,8 @@ class Lasts:
         self.labels = labels
         self.classes = labels.classes()
         self.tied = slices_by_cells(labels)
+        self.spread = spread_cells(self.tied)
+        self._kinds: dict[int, _Kind] = {}
 
     @cached_property
     def arrays(self) -> list[Array]:
@@ -57,7 +60,7 @@ class Lasts:
             choices: atoms of which one has to stay; none of them does yet.
             live: which atoms stay.
         """
-        dead, _ = whole_slices(self.tied, self.classes, live)
+        dead, _ = whole_slices(self.spread, self.classes, live)
         candidates = self._candidates([*(atoms for atoms in choices if dead[atoms].all()), *self.empty(dead)])
         if len(candidates) == 1 or self._effort <= 0:
             return candidates[0]
@@ -65,7 +68,7 @@ class Lasts:
 
     def _cheapest(self, choices: Sequence[Array], live: Array) -> tuple[int, int]:
         """Returns how many numbers remain at best, and the atom to keep first; -1 if none has to be."""
-        dead, _ = whole_slices(self.tied, self.classes, live)
+        dead, _ = whole_slices(self.spread, self.classes, live)
         missing = [*(atoms for atoms in choices if dead[atoms].all()), *self.empty(dead)]
         if not missing:
             return self._numbers(dead), -1
@@ -88,19 +91,25 @@ class Lasts:
         ranked = first[np.lexsort((np.bincount(classes)[classes[first]], -serves[classes[first]]))]
         if len(ranked) == 1:
             return [int(ranked[0])]
-        place = np.full(classes.size, -1)
-        place[classes[ranked[::-1]]] = np.arange(len(ranked))[::-1]
-        alike: list[list[object]] = [[] for _ in ranked]
-        held, arrays, positions = self._held
-        where = place[held]
-        among = np.flatnonzero(where >= 0)
-        found = zip(where[among].tolist(), arrays[among].tolist(), positions[among].tolist(), strict=True)
-        for number, array, position in found:
-            alike[number].append((array, position))
-        kinds: dict[tuple[object, ...], int] = {}
-        for number in dict.fromkeys(place[classes[ranked]].tolist()):
-            kinds.setdefault(tuple(alike[number]), int(ranked[number]))
-        return list(kinds.values())[:_TRIED]
+        found: dict[_Kind, int] = {}
+        for atom, kind in zip(ranked.tolist(), self._kinds_of(classes[ranked].tolist()), strict=True):
+            found.setdefault(kind, atom)
+        return list(found.values())[:_TRIED]
+
+    def _kinds_of(self, classes: list[int]) -> list[_Kind]:
+        """Returns in which arrays each class lies, and where in them; see `_held`."""
+        new = [one for one in dict.fromkeys(classes) if one not in self._kinds]
+        if new:
+            wanted = np.zeros(self.classes.size, dtype=bool)
+            wanted[new] = True
+            held, arrays, positions = self._held
+            among = np.flatnonzero(wanted[held])
+            lie: dict[int, list[tuple[int, int]]] = {one: [] for one in new}
+            where = zip(arrays[among].tolist(), positions[among].tolist(), strict=True)
+            for one, there in zip(held[among].tolist(), where, strict=True):
+                lie[one].append(there)
+            self._kinds.update((one, tuple(places)) for one, places in lie.items())
+        return [self._kinds[one] for one in classes]
 
     @cached_property
     def _atoms(self) -> tuple[Array, Array]:

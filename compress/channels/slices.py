@@ -46,11 +46,23 @@ def _not_sliceable(dead: Array, cells: Array, slices: list[Slices]) -> Array:
     return np.concatenate([cells[gone & ~sliced], *beside])
 
 
-def whole_slices(tied: Tied, classes: Array, live: Array) -> tuple[Array, list[tuple[Array, Array]]]:
-    """Shrinks the dead set to whole classes and whole slices; returns it, and (cells, atoms) that had to come back."""
+def spread_cells(tied: Tied) -> Tied:
+    """Returns the arrays that cover several axes: of a single axis any position is a slice."""
+    return [(cells, slices) for cells, slices in tied if len(coverage(cells)) > 1]
+
+
+def whole_slices(spread: Tied, classes: Array, live: Array) -> tuple[Array, list[tuple[Array, Array]]]:
+    """Shrinks the dead set to whole classes and whole slices.
+
+    Args:
+        spread: arrays of cells that cover several axes, with what goes with slices of them.
+        classes: of the atoms. Shape: (atoms,).
+        live: which atoms stay. Shape: (atoms,), booleans.
+
+    Returns:
+        which atoms go, and (cells, atoms) that had to come back.
+    """
     restored: list[tuple[Array, Array]] = []
-    # Of a single axis any position is a slice.
-    spread = [(cells, slices) for cells, slices in tied if len(coverage(cells)) > 1]
     while True:
         alive = np.zeros(classes.size, dtype=bool)
         alive[classes[live]] = True

@@ -197,7 +197,7 @@ def needed(trace: Trace) -> Array:
     ]
     lasts = Lasts(labels) if choices else None
     while lasts is not None:
-        dead, _ = whole_slices(lasts.tied, lasts.classes, live)
+        dead, _ = whole_slices(lasts.spread, lasts.classes, live)
         choices = [atoms for atoms in choices if dead[atoms].all()]
         if not choices:
             break
@@ -225,7 +225,7 @@ def sliceable(labels: Labels, live: Array) -> tuple[Array, list[Restored]]:
     lasts = Lasts(labels)
     back: list[tuple[Array, Array, str]] = []  # cells, those of their atoms that had to come back, why
     while True:
-        dead, stuck = whole_slices(lasts.tied, lasts.classes, live)
+        dead, stuck = whole_slices(lasts.spread, lasts.classes, live)
         back += [(cells, atoms, WHOLE_SLICES) for cells, atoms in stuck]
         empty = lasts.empty(dead)
         if not empty:
