@@ -121,7 +121,7 @@ class Convolved:
 
 
 def convolutions(trace: Trace) -> Iterator[Convolved]:
-    """Yields the convolutions with stored weights of more than one position, some of which is not zero."""
+    """Yields the convolutions with stored weights of more than one position that hold zeros, and not only zeros."""
     shapes = trace.graph.shapes
     for node in trace.graph.nodes:
         name = node.input(1)
@@ -133,7 +133,7 @@ def convolutions(trace: Trace) -> Iterator[Convolved]:
         if kernel is None or kernel.size == 1 or weight.dtype.kind != "f":
             continue
         nonzero = trace.nonzero(name)
-        if nonzero.any():
+        if 0 < np.count_nonzero(nonzero) < nonzero.size:
             sizes = shapes[node.input(0)][2:], shapes[node.outputs[0]][2:]
             yield Convolved(node, kernel, weight, nonzero, *sizes)
 

@@ -7,11 +7,13 @@ from onnx import helper
 from strategies import make_model
 
 from compress.channels.graph import Node
+from compress.channels.trace import trace
+from compress.onnx_io.graph import channel_graph
 from compress.onnx_io.session import session
 from compress.recipe import RewriteSettings
 from compress.rewrite import explain, rewrite
 from compress.rewrite.kernel_plans import MEASURED, MEASURED_INT8, WHATEVER, Cost, Stripes, Tolls, cheapest, plans
-from compress.rewrite.kernels import Convolved, Kernel, Span
+from compress.rewrite.kernels import Convolved, Kernel, Span, convolutions
 from compress.rewrite.passes.split_kernels import Split
 
 F = np.float32
@@ -265,6 +267,14 @@ def test_no_plan_within_a_limit_is_left_out(seed, tolls):
         within = [tolls.of(plan.cost) for plan in plans(one, tolls, limit)]
         assert [charge for charge in within if charge <= limit] == [charge for charge in every if charge <= limit]
     assert not every or list(plans(one, tolls, min(every) / 4)) == []
+
+
+@pytest.mark.parametrize(("zeros", "count"), [(0, 0), (1, 1), (36, 0)])
+def test_kernels_without_zeros_and_of_zeros_alone_are_not_looked_at(zeros, count):
+    weight = np.ones(36, F)
+    weight[:zeros] = 0
+    known = trace(channel_graph(network(weight.reshape(2, 2, 3, 3))))
+    assert len(list(convolutions(known))) == count
 
 
 def test_filters_that_save_nothing_are_not_parted(monkeypatch):
