@@ -69,11 +69,13 @@ class Likeness:
 
     def leading(self, wanted: Iterable[str]) -> list[Node]:
         """Returns the nodes by which some tensors depend on the inputs of the graph, in its order."""
-        asked, found = set(wanted), list[Node]()
+        wanted, found = frozenset(wanted), list[Node]()
+        asked = set(wanted)
         for node in reversed(self.trace.graph.nodes):
-            if not asked.isdisjoint(node.outputs):
+            made = asked.intersection(node.outputs)
+            if any(name in wanted or self._constants.value(name) is None for name in made):
                 found.append(node)
-                asked.update(name for name in node.inputs if name and self._constants.value(name) is None)
+                asked.update(node.inputs)
         return found[::-1]
 
     def fresh(self, name: str) -> None:

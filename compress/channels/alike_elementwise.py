@@ -9,6 +9,7 @@ import numpy as np
 
 from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
+from compress.channels.factors import some
 from compress.channels.graph import Array, Node
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE
@@ -121,6 +122,10 @@ def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Sequence[bool], s
     """Returns ids and scales of sums of terms; a sum of one whole term is that term. Shapes: (terms, n) → (n,)."""
     known = ids == ONE
     constant = np.where(known, scales, 0).sum(axis=0)
+    varying = np.flatnonzero(~known.all(axis=1))
+    if varying.size == 1 and not some(known[varying[0]]) and every(scales[varying[0]]):
+        one = int(varying[0])
+        return _shifted(likeness, ids[one], scales[one], constant, whole[one], len(ids), sizes)
     complete = np.broadcast_to(np.array(whole)[:, None], ids.shape)
     ids, scales, complete = _sorted(np.where(known, 0, scales), ids, complete)
     repeated = (ids[1:] == ids[:-1]) & (ids[1:] != _NOTHING)
@@ -133,11 +138,29 @@ def _sum(likeness: Likeness, ids: Array, scales: Array, whole: Sequence[bool], s
     there = ids != _NOTHING
     count = there.sum(axis=0)
     shares, factors = normalised(np.concatenate([scales, constant[None]]).T, leading=len(scales))
-    floor = np.array([0.0] * len(scales) + [1.0])
-    found = likeness.numbering.number(("sum", sizes), np.where(there, ids, -1).T, shares, floor)
+    found = _sums(likeness, np.where(there, ids, -1).T, shares, sizes)
     alone = (count == 1) & (constant == 0) & complete[0]
     found = np.where(count == 0, ONE, np.where(alone, ids[0], found))
     return found, np.where(count == 0, constant, np.where(alone, scales[0], factors))
+
+
+def _shifted(
+    likeness: Likeness, ids: Array, scales: Array, constant: Array, whole: bool, terms: int, sizes: Hashable
+) -> tuple[Array, Array]:
+    """Returns what `_sum` does of so many terms of which all but one are constant everywhere. Shapes: (n,)."""
+    keys, shares = np.full((ids.size, terms), -1), np.zeros((ids.size, terms + 1))
+    keys[:, 0], shares[:, 0], shares[:, -1] = ids, 1, constant / scales
+    found = _sums(likeness, keys, shares, sizes)
+    return (np.where(constant == 0, ids, found) if whole else found), scales
+
+
+def _sums(likeness: Likeness, ids: Array, shares: Array, sizes: Hashable) -> Array:
+    """Returns the ids of sums of terms, -1 for those that are not there, and a constant behind them.
+
+    Shapes: (n, terms), (n, terms + 1) → (n,).
+    """
+    floor = np.array([0.0] * ids.shape[1] + [1.0])
+    return likeness.numbering.number(("sum", sizes), ids, shares, floor)
 
 
 def _sorted(scales: Array, ids: Array, whole: Array) -> tuple[Array, Array, Array]:

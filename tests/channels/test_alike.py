@@ -7,6 +7,7 @@ from strategies import make_model
 
 from compress.channels import rows as compared
 from compress.channels.alike import likeness
+from compress.channels.alike_elementwise import _sum
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE, Numbering
 from compress.channels.trace import trace
@@ -153,3 +154,19 @@ def test_numbers_without_axes_have_likeness():
              helper.make_node("Sigmoid", ["d"], ["z"])]  # fmt: skip
     found = known(nodes, {"axes": np.array([0])}, {"x": (1,)}, {"y": (), "z": ()}).cells
     assert found["y"].ids == found["z"].ids != found["d"].ids
+
+
+@pytest.mark.parametrize("whole", [[True, False, False], [False, True, False], [False, False, False]])
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_term_beside_constants_is_the_sum_that_it_is_elsewhere(whole, place):
+    found = known([helper.make_node("Relu", ["x"], ["y"])], {}, {"x": (1, 4)}, {"y": (1, 4)})
+    ids, scales = np.zeros((3, 5), np.int64), np.zeros((3, 5))
+    ids[place, :4], scales[place] = [5, 6, 7, 5], [2, -1, 0.5, 4, 3]
+    scales[1 - place], scales[2] = [3, -2, 0, 6, 1], [0, 2, 0, 0, 1]
+    # The last position is constant, so that all are looked at one by one.
+    apart, factors = _sum(found, ids, scales, whole, ())
+    alone, alone_factors = _sum(found, ids[:, :4], scales[:, :4], whole, ())
+    assert (alone == apart[:4]).all()
+    assert (alone_factors == factors[:4]).all()
+    assert alone[0] == alone[3] != alone[1]
+    assert (alone[1:3] == [6, 7]).tolist() == [whole[place]] * 2
