@@ -55,7 +55,7 @@ def carried(known: Trace, graph: Graph, labels: Labels, nodes: Mapping[Node, Nod
         endless=known.endless & left,
         _scales={},
         _nonzero={},
-        _rules={},
+        _rules={nodes[node]: rule for node, rule in known._rules.items() if node in nodes},
         _blurred=set(),
     )
 
