@@ -45,10 +45,11 @@ class ProofShare:
         from compress.rewrite import proof, verb
 
         self.reset()
+        self._within = False  # a part of a proof: what that calls is counted with it
         room: Any = verb
         room.prepare_runtime = self._timed(room.prepare_runtime)
         judge: Any = proof.Judge
-        for part in ("__init__", "prove", "__exit__"):
+        for part in ("__init__", "opened", "prove", "__exit__"):
             setattr(judge, part, self._timed(getattr(judge, part)))
 
     def reset(self) -> None:
@@ -57,10 +58,13 @@ class ProofShare:
 
     def _timed(self, function: Any) -> Any:
         def run(*arguments: Any, **keywords: Any) -> Any:
-            seconds, cpu = time.perf_counter(), time.process_time()
+            if self._within:
+                return function(*arguments, **keywords)
+            self._within, seconds, cpu = True, time.perf_counter(), time.process_time()
             try:
                 return function(*arguments, **keywords)
             finally:
+                self._within = False
                 self.seconds += time.perf_counter() - seconds
                 self.cpu_seconds += time.process_time() - cpu
 

@@ -56,7 +56,8 @@ def judge(data, path):
     from compress.check.verb import measure
     from compress.errors import CompressError
     from compress.onnx_io.file import read_model
-    from compress.onnx_io.runtime import RunError, borrowed_runtime
+    from compress.onnx_io.process import RunError
+    from compress.onnx_io.runtime import borrowed_runtime
     from compress.onnx_io.session import random_inputs
     from compress.rewrite import explain, rewrite
     from compress.rewrite.difference import difference

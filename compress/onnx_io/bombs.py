@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import ModelFileError
-from compress.onnx_io.runtime import RunError, borrowed_runtime
+from compress.onnx_io.process import RunError
+from compress.onnx_io.runtime import borrowed_runtime
 from compress.onnx_io.tensors import Contents, is_external, subgraphs
 from compress.onnx_io.weights import SMALL_ELEMENTS, take_apart
 

@@ -18,7 +18,8 @@ from onnx import ModelProto
 
 from compress.errors import DataError, ModelFileError
 from compress.onnx_io.file import check_model
-from compress.onnx_io.runtime import RemoteSession, RunError, borrowed_runtime
+from compress.onnx_io.process import RunError
+from compress.onnx_io.runtime import RemoteSession, borrowed_runtime
 from compress.onnx_io.weights import Parted
 from compress.rewrite.difference import Difference, difference
 from compress.rewrite.samples import Samples
@@ -64,6 +65,8 @@ class Proof:
 class Judge:
     """Proves results against one original. Both run in a process of their own: what crashes it is a finding.
 
+    It opens the original while the caller does something else, see `opened`.
+
     Args:
         original: the model that is right by definition; not changed meanwhile.
         tolerance: largest difference, relative to the larger of 1 and the output's largest magnitude.
@@ -71,7 +74,7 @@ class Judge:
         file: where the original was read from, if it was: a large one need not be written a second time then.
 
     Raises:
-        ModelFileError: if the original does not open.
+        ModelFileError: if the process does not take the original in time.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Judge:
             self._made = stack.enter_context(closing(Sources()))
             stack.callback(self._forget, 0)
             self._sources[0] = self._made.source(original, "before.onnx", file)
-            self._session(0)
+            self._sessions[0, True] = self._runtime.open(self._sources[0], wait=False)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Judge:
@@ -101,6 +104,10 @@ class Judge:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def opened(self) -> None:
+        """Waits until the original is open. Raises ModelFileError if the runtime refuses it, or dies of it."""
+        self._session(0).wait()
 
     def prove(self, after: ModelProto | Parted, seed: int = 0, *, once: bool = False) -> Proof:
         """Compares on the samples, on random, zero, large and tiny inputs, and on several sizes of each free axis.
@@ -112,7 +119,9 @@ class Judge:
 
         Raises:
             DataError: if the original does not take the samples.
+            ModelFileError: as `opened` does.
         """
+        self.opened()
         self._proof = Proof(True)
         try:
             check_model(after, "the result")

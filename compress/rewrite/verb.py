@@ -149,15 +149,17 @@ def _rewritten(
     original = Original(model, settings, drafts)
     wanted = (passes.get(name).configured(settings) for name in passes)
     chosen = sorted((one for one in wanted if one is not None), key=lambda p: p.order)
-    # What the runtime refuses is not worth an analysis.
+    # The runtime opens it meanwhile; where it refuses that, whatever the analysis says is of no use.
     with Judge(original.model, settings.tolerance, given, file) as judge:
         try:
             known = original.trace
         except ModelFileError as error:
+            judge.opened()
             # Nothing is known of it, so nothing can be taken from it.
             best = original.kept(f"the original is kept: {error}", Proof(False, reason=str(error)))
             blocked = []
         else:
+            judge.opened()
             best = best_of_all(original, chosen, judge)
             blocked = _blocked(best.trace or known)
     proof = best.proof

@@ -245,6 +245,25 @@ def test_nobody_waits_for_a_model_to_be_closed(monkeypatch: pytest.MonkeyPatch) 
     assert len(waited) == 2
 
 
+def test_the_runtime_opens_the_original_while_it_is_analysed(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening: list[bool] = []
+    wait = RemoteSession.wait
+    original = analysis.trace
+
+    def traced(*args: Any, **keywords: Any) -> Any:
+        opening.append(False)
+        return original(*args, **keywords)
+
+    def waited(session: RemoteSession) -> None:
+        opening.append(session._asked)
+        wait(session)
+
+    monkeypatch.setattr(analysis, "trace", traced)
+    monkeypatch.setattr(RemoteSession, "wait", waited)
+    assert rewrite(network()).proven
+    assert opening[:2] == [False, True]
+
+
 def test_weights_are_decoded_once_and_never_copied() -> None:
     parted = take_apart(network(zero_bias=True))
     piece = Workpiece(parted, RewriteSettings())

@@ -15,7 +15,8 @@ from compress.check.verb import measure
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io import runtime as runtime_module
 from compress.onnx_io.file import read_model
-from compress.onnx_io.runtime import RunError, Runtime, borrowed_runtime
+from compress.onnx_io.process import RunError
+from compress.onnx_io.runtime import Runtime, borrowed_runtime
 from compress.rewrite import explain, rewrite
 
 F, I64 = TensorProto.FLOAT, TensorProto.INT64
@@ -403,6 +404,51 @@ def test_a_model_is_let_go_of_by_a_runtime_that_has_died():
         assert runtime.generation == 2
     finally:
         runtime.close()
+
+
+@pytest.mark.parametrize("ending", [None, signal.SIGKILL, signal.SIGSTOP])
+def test_a_model_that_nobody_waits_for_costs_the_next_one_nothing(ending):
+    data, feeds = sound().SerializeToString(), {"x": np.ones((1, 3, 8, 8), np.float32)}
+    runtime = Runtime()
+    try:
+        expected = runtime.open(data).run(feeds)
+        pending = runtime.open(data, wait=False)
+        if ending is not None:
+            os.kill(runtime._process.pid, ending)
+        runtime.time_limit_s = 1
+        pending.close()
+        np.testing.assert_array_equal(runtime.open(data).run(feeds), expected)
+        assert runtime.generation == (1 if ending is None else 2)
+    finally:
+        runtime.close()
+
+
+def test_a_death_while_a_model_opens_is_told_to_whoever_waits_for_it():
+    data = sound().SerializeToString()
+    runtime = Runtime()
+    try:
+        runtime.open(data)
+        os.kill(runtime._process.pid, signal.SIGSTOP)
+        pending = runtime.open(data, wait=False)
+        os.kill(runtime._process.pid, signal.SIGKILL)
+        with pytest.raises(ModelFileError, match=r"the model cannot be run: ONNX Runtime crashed .*SIGKILL"):
+            pending.wait()
+        pending.close()
+        assert runtime.open(data).outputs
+    finally:
+        runtime.close()
+
+
+def test_what_the_runtime_refuses_is_told_before_what_an_analysis_says(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("cannot be analysed")
+
+    monkeypatch.setattr("compress.rewrite.analysis.channel_graph", fails)
+    damaged = sound()
+    assert "cannot be analysed" in rewrite(written(tmp_path, damaged)).notes[0]
+    damaged.ir_version = 10_000
+    with pytest.raises(ModelFileError, match="it has IR version 10000"):
+        rewrite(damaged)
 
 
 def test_the_runtime_returns_what_a_session_here_does():
