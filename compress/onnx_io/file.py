@@ -30,10 +30,12 @@ from compress.onnx_io.tensors import (
     stored_bytes,
     tensors,
 )
-from compress.onnx_io.weights import Parted, put_apart, rest_apart, without_data
+from compress.onnx_io.weights import Parted, data_taken_out, put_apart, rest_apart, without_data
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
 __all__ = [
     "InputSpec",
@@ -53,6 +55,8 @@ _Found = TypeVar("_Found")
 
 # Protobuf refuses a message of 2 GiB or more.
 _MESSAGE_LIMIT_BYTES = 2**31 - 1
+# To copy a file of this size twice takes less time than to look where its weights begin.
+_COPIED_BYTES = 1 << 22
 # Smaller tensors stay in the message when the others go to a file beside it: shapes must be readable without it.
 _EXTERNAL_TENSOR_BYTES = 1024
 # Lets a runtime map each tensor of the file beside a model straight into memory.
@@ -80,12 +84,12 @@ def read_model(path: Path, target: Path | None = None) -> onnx.ModelProto:
 
 
 def read_apart(path: Path, target: Path | None = None) -> Parted:
-    """Reads, completes and checks an ONNX file; see `read_model`. No weight is ever part of a message."""
+    """Reads, completes and checks an ONNX file; see `read_model`. No large weight is ever part of a message."""
     what = f"model {path}"
-    data, raw = _read(path, without_raw_data)
+    data, raw = _read(path, _parts)
     skeleton = parse_model(data, what)
     inside = contents(skeleton)
-    apart = put_apart(inside, raw)
+    apart = put_apart(inside, raw or data_taken_out(inside))
     weights = {inside.tensors[index].name: values for index, values in apart.items()}
     inside = replace(inside, tensors=[tensor for index, tensor in enumerate(inside.tensors) if index not in apart])
     require_external_data(inside.tensors, path)
@@ -97,6 +101,11 @@ def read_apart(path: Path, target: Path | None = None) -> Parted:
     parted = rest_apart(Parted(skeleton, weights))
     check_model(parted, what)
     return parted
+
+
+def _parts(file: BinaryIO, size: int) -> tuple[bytes, dict[int, NDArray[np.uint8]]]:
+    """Reads a file, and the data of large initializers apart from it where that saves time and memory."""
+    return (file.read(), {}) if size <= _COPIED_BYTES else without_raw_data(file, size)
 
 
 def parse_model(data: bytes, what: str) -> onnx.ModelProto:

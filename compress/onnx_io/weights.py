@@ -87,6 +87,16 @@ def take_apart(model: onnx.ModelProto | Parted) -> Parted:
     return Parted(_copied(model, aside), weights)
 
 
+def data_taken_out(inside: Contents) -> dict[int, NDArray[np.uint8]]:
+    """Takes the data of large initializers out of them; returns it by the place of its tensor, see `put_apart`."""
+    taken: dict[int, NDArray[np.uint8]] = {}
+    for index, tensor in enumerate(inside.graphs[0].initializer):
+        if math.prod(tensor.dims) > SMALL_ELEMENTS and tensor.HasField("raw_data"):
+            taken[index] = np.frombuffer(tensor.raw_data, np.uint8)
+            tensor.ClearField("raw_data")
+    return taken
+
+
 def put_apart(inside: Contents, raw: Mapping[int, NDArray[np.uint8]]) -> dict[int, NDArray[Any]]:
     """Returns the values of initializers whose data has been taken out of them, as far as it can lie apart.
 

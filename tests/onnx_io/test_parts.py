@@ -145,10 +145,10 @@ def _elsewhere(whole: ModelProto) -> None:
         tensor.data_location = TensorProto.EXTERNAL
 
 
-@pytest.mark.parametrize(
-    "change",
-    [_two_of_one_name, _read_inside, _of_text, _of_another_size, _of_negative_sizes, _stored_twice, _elsewhere],
-)
+CHANGES = [_two_of_one_name, _read_inside, _of_text, _of_another_size, _of_negative_sizes, _stored_twice, _elsewhere]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_cannot_lie_apart_stays_inside(change: Callable[[ModelProto], None]) -> None:
     whole = model()
     change(whole)
@@ -168,7 +168,12 @@ def test_a_file_that_shrinks_meanwhile_is_read_as_it_is() -> None:
     assert without_raw_data(io.BytesIO(FILE[:-LARGE]), len(FILE)) == (FILE[:-LARGE], {})
 
 
-def test_no_weight_of_a_model_that_is_read_is_part_of_a_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copied_bytes", [0, 1 << 22])
+def test_no_weight_of_a_model_that_is_read_is_part_of_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied_bytes: int
+) -> None:
+    """Small files are parsed as they are, and their weights copied out of the message."""
+    monkeypatch.setattr("compress.onnx_io.file._COPIED_BYTES", copied_bytes)
     path, outside = tmp_path / "model.onnx", tmp_path / "outside.onnx"
     whole = model()
     onnx.save(whole, path)
@@ -180,7 +185,28 @@ def test_no_weight_of_a_model_that_is_read_is_part_of_a_message(tmp_path: Path) 
         assert parted.model() == read_model(file) == model()
 
 
-def test_a_weight_that_lacks_some_data_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", CHANGES)
+def test_small_files_and_large_ones_are_read_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[ModelProto], None]
+) -> None:
+    whole, path = model(), tmp_path / "model.onnx"
+    change(whole)
+    path.write_bytes(whole.SerializeToString(deterministic=True))
+    found = []
+    for size in (0, 1 << 22):
+        monkeypatch.setattr("compress.onnx_io.file._COPIED_BYTES", size)
+        try:
+            found.append(read_apart(path))
+        except ModelFileError as error:
+            found.append(str(error))
+    assert found[0] == found[1] if isinstance(found[0], str) else found[0].model() == found[1].model()
+
+
+@pytest.mark.parametrize("copied_bytes", [0, 1 << 22])
+def test_a_weight_that_lacks_some_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied_bytes: int
+) -> None:
+    monkeypatch.setattr("compress.onnx_io.file._COPIED_BYTES", copied_bytes)
     path, whole = tmp_path / "model.onnx", model()
     whole.graph.initializer[0].raw_data = whole.graph.initializer[0].raw_data[:-4]
     path.write_bytes(whole.SerializeToString())
