@@ -78,13 +78,16 @@ class FileParts:
 
     Attributes:
         model: the same.
+        skeleton: of it, without what lies apart.
         size: how many bytes there are.
     """
 
     def __init__(self, model: onnx.ModelProto | Parted) -> None:
         self.model = model
         whole, initializer, _ = _keys()
-        self._parted = (model if isinstance(model, Parted) else Parted(model)).constants_inside()
+        parted = model if isinstance(model, Parted) else Parted(model)
+        self.skeleton = parted.skeleton
+        self._parted = parted.constants_inside()
         graph = self._parted.skeleton.graph
         head, tail = _around(self._parted.skeleton, "graph")
         start, end = _around(graph, "initializer")

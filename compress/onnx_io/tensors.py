@@ -39,15 +39,27 @@ def contents(model: onnx.ModelProto) -> Contents:
     """Returns what a model holds."""
     nodes: list[onnx.NodeProto] = []
     attributes: list[onnx.AttributeProto] = []
+    held: list[onnx.TensorProto] = []
 
     def with_inner(holders: list[_Holder]) -> list[_Holder]:
         # It grows by what is found inside.
         for holder in holders:
             for node in holder.node:
                 nodes.append(node)
-                own = list(node.attribute)
-                attributes.extend(own)
-                holders.extend(_graphs_of(own))
+                for attribute in node.attribute:
+                    attributes.append(attribute)
+                    if attribute.HasField("g"):
+                        holders.append(attribute.g)
+                    if attribute.graphs:
+                        holders.extend(attribute.graphs)
+                    if attribute.HasField("t"):
+                        held.append(attribute.t)
+                    if attribute.tensors:
+                        held.extend(attribute.tensors)
+                    if attribute.HasField("sparse_tensor"):
+                        held.extend(_parts(attribute.sparse_tensor))
+                    for sparse in attribute.sparse_tensors:
+                        held.extend(_parts(sparse))
         return holders
 
     inside: list[onnx.GraphProto] = with_inner([model.graph])
@@ -56,16 +68,12 @@ def contents(model: onnx.ModelProto) -> Contents:
     for graph in inside:
         stored += graph.initializer
         for sparse in graph.sparse_initializer:
-            stored += (sparse.values, sparse.indices)
-    for attribute in attributes:
-        if attribute.HasField("t"):
-            stored.append(attribute.t)
-        stored += attribute.tensors
-        if attribute.HasField("sparse_tensor"):
-            stored += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-        for sparse in attribute.sparse_tensors:
-            stored += (sparse.values, sparse.indices)
-    return Contents(inside, nodes, attributes, stored)
+            stored += _parts(sparse)
+    return Contents(inside, nodes, attributes, stored + held)
+
+
+def _parts(sparse: onnx.SparseTensorProto) -> tuple[onnx.TensorProto, onnx.TensorProto]:
+    return sparse.values, sparse.indices
 
 
 def tensors(model: onnx.ModelProto) -> Sequence[onnx.TensorProto]:
@@ -93,12 +101,8 @@ def subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
 
 def inner_graphs(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
     """Returns the graphs that a node holds, not those inside them."""
-    return _graphs_of(node.attribute)
-
-
-def _graphs_of(attributes: Iterable[onnx.AttributeProto]) -> list[onnx.GraphProto]:
     found: list[onnx.GraphProto] = []
-    for attribute in attributes:
+    for attribute in node.attribute:
         if attribute.HasField("g"):
             found.append(attribute.g)
         if attribute.graphs:

@@ -72,9 +72,9 @@ class Original:
         return piece.work
 
     @cached_property
-    def file_bytes(self) -> int:
-        """The size of its file."""
-        return FileParts(self.model).size
+    def file(self) -> FileParts:
+        """Its file."""
+        return FileParts(self.model)
 
     def workpiece(self) -> Workpiece:
         """Returns it as something for passes to work on."""
@@ -82,7 +82,7 @@ class Original:
 
     def kept(self, note: str, proof: Proof) -> Attempt:
         """Returns the attempt to leave it as it is."""
-        return Attempt(self.model, self.cost, self.file_bytes, [note], proof)
+        return Attempt(self.model, self.cost, self.file.size, [note], proof)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _attempt(original: Original, chosen: Sequence[Pass], judge: Judge) -> Attemp
     file = FileParts(result)
     original.drafts.write(file)
     # Where no pass did anything, the graph is the same, and one comparison shows that it runs.
-    proof = judge.prove(result, once=not notes)
+    proof = judge.prove(file, once=not notes)
     cost = piece.work if notes else original.cost
     attempt = Attempt(result, cost, file.size, notes, proof, None, piece.trace, frozenset(active), opened)
     return replace(attempt, grows=growth(original, attempt) if proof.holds else None)
@@ -197,7 +197,7 @@ def growth(original: Original, result: Attempt) -> str | None:
     sizes = {
         "parameters": (before.parameters, after.parameters),
         "multiply-accumulates": (before.macs, after.macs),
-        "bytes": (original.file_bytes, result.file_bytes),
+        "bytes": (original.file.size, result.file_bytes),
     }
     if before.uncounted:
         # What is counted only afterwards has not been added.

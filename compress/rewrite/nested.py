@@ -51,7 +51,7 @@ def best_of_all(original: Original, chosen: Sequence[Pass], judge: Judge) -> Att
             continue
         around = replaced(original.plain, {one.place: one.graph for one in parts})
         start = Original(around, original.settings, original.drafts)
-        if not judge.prove(start.model).holds:
+        if not judge.prove(start.file).holds:
             continue
         best = best_attempt(start, chosen, judge)
         if best.proof.holds and growth(original, best) is None:
@@ -84,7 +84,7 @@ def _alone(inner: InnerModel, around: Original, chosen: Sequence[Pass]) -> Attem
     """Rewrites one inner graph; None where nothing is gained, or where it cannot be run by itself."""
     try:
         single = Original(take_apart(inner.model), around.settings)
-        with analysing(), Judge(single.model, around.settings.tolerance) as judge:
+        with analysing(), Judge(single.file, around.settings.tolerance) as judge:
             best = best_of_all(single, chosen, judge)
     except ModelFileError:
         return None

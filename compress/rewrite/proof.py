@@ -18,9 +18,9 @@ from onnx import ModelProto
 
 from compress.errors import DataError, ModelFileError
 from compress.onnx_io.file import check_model
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.process import RunError
 from compress.onnx_io.runtime import RemoteSession, borrowed_runtime
-from compress.onnx_io.weights import Parted
 from compress.rewrite.difference import Difference, difference
 from compress.rewrite.samples import Samples
 from compress.rewrite.sources import Sources
@@ -79,12 +79,12 @@ class Judge:
 
     def __init__(
         self,
-        original: ModelProto | Parted,
+        original: FileParts,
         tolerance: float,
         samples: Samples | None = None,
         file: Path | None = None,
     ) -> None:
-        self._model = original.skeleton if isinstance(original, Parted) else original
+        self._model = original.skeleton
         self._tolerance = tolerance
         self._samples = samples
         self._deaths = 0
@@ -109,7 +109,7 @@ class Judge:
         """Waits until the original is open. Raises ModelFileError if the runtime refuses it, or dies of it."""
         self._session(0).wait()
 
-    def prove(self, after: ModelProto | Parted, seed: int = 0, *, once: bool = False) -> Proof:
+    def prove(self, after: FileParts, seed: int = 0, *, once: bool = False) -> Proof:
         """Compares on the samples, on random, zero, large and tiny inputs, and on several sizes of each free axis.
 
         Args:
@@ -124,7 +124,7 @@ class Judge:
         self.opened()
         self._proof = Proof(True)
         try:
-            check_model(after, "the result")
+            check_model(after.model, "the result")
             self._sources[1] = self._made.source(after, "after.onnx")
             self._session(1)
             self._compare_samples()
@@ -242,5 +242,5 @@ def prove(
     before: ModelProto, after: ModelProto, *, tolerance: float, seed: int = 0, samples: Samples | None = None
 ) -> Proof:
     """Compares two models; see `Judge`."""
-    with Judge(before, tolerance, samples) as judge:
-        return judge.prove(after, seed)
+    with Judge(FileParts(before), tolerance, samples) as judge:
+        return judge.prove(FileParts(after), seed)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from onnx import ModelProto
-
 from compress.onnx_io.file import write_model
 from compress.onnx_io.parts import FileParts
-from compress.onnx_io.weights import Parted
 
 _PIPED_BYTES = 1 << 25  # larger models go to the runtime as files
 
@@ -20,24 +17,23 @@ class Sources:
     def __init__(self) -> None:
         self._folder: TemporaryDirectory[str] | None = None
 
-    def source(self, model: ModelProto | Parted, name: str, file: Path | None = None) -> bytes | Path:
+    def source(self, parts: FileParts, name: str, file: Path | None = None) -> bytes | Path:
         """Returns a model as bytes, or as a file if it is large: the one it is from, or a new one.
 
         Args:
-            model: not changed.
+            parts: of the model.
             name: of a new file; it replaces an earlier one of that name.
             file: the one it is from.
 
         Raises:
             MachineError: if it cannot be written.
         """
-        parts = FileParts(model)
         if parts.size <= _PIPED_BYTES:
             return b"".join(parts)
         if file is None:
             self._folder = self._folder or TemporaryDirectory(prefix="compress-")
             file = Path(self._folder.name) / name
-            write_model(model, file)
+            write_model(parts.model, file)
         return file
 
     def close(self) -> None:

@@ -150,7 +150,7 @@ def _rewritten(
     wanted = (passes.get(name).configured(settings) for name in passes)
     chosen = sorted((one for one in wanted if one is not None), key=lambda p: p.order)
     # The runtime opens it meanwhile; where it refuses that, whatever the analysis says is of no use.
-    with Judge(original.model, settings.tolerance, given, file) as judge:
+    with Judge(original.file, settings.tolerance, given, file) as judge:
         try:
             known = original.trace
         except ModelFileError as error:
@@ -171,7 +171,7 @@ def _rewritten(
         params_after=after.parameters,
         macs_before=original.cost_beside(best).macs,
         macs_after=after.macs,
-        file_bytes_before=original.file_bytes,
+        file_bytes_before=original.file.size,
         file_bytes_after=best.file_bytes,
         channels_removed=sum(int(n.split()[0]) for n in notes if n.split(",")[0].endswith("channels removed")),
         max_abs_diff=proof.max_abs_diff,

@@ -15,6 +15,7 @@ from topologies import masked
 from compress.channels.graph import Graph
 from compress.channels.rules import windowed
 from compress.channels.windows import windows
+from compress.onnx_io.parts import FileParts
 from compress.onnx_io.runtime import RemoteSession, Runtime, borrowed_runtime, prepare_runtime
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
@@ -234,8 +235,8 @@ def test_nobody_waits_for_a_model_to_be_closed(monkeypatch: pytest.MonkeyPatch) 
     waited: list[int] = []
     receive = Runtime._receive
     monkeypatch.setattr(Runtime, "_receive", lambda runtime: (waited.append(runtime._owed), receive(runtime))[1])
-    with Judge(take_apart(network()), 1e-5) as judge:
-        assert judge.prove(network(), once=True).holds
+    with Judge(FileParts(network()), 1e-5) as judge:
+        assert judge.prove(FileParts(network()), once=True).holds
         waited.clear()
     prepare_runtime()
     assert not waited
@@ -262,6 +263,15 @@ def test_the_runtime_opens_the_original_while_it_is_analysed(monkeypatch: pytest
     monkeypatch.setattr(RemoteSession, "wait", waited)
     assert rewrite(network()).proven
     assert opening[:2] == [False, True]
+
+
+def test_each_file_is_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out: list[ModelProto | Parted] = []
+    made = FileParts.__init__
+    monkeypatch.setattr(FileParts, "__init__", lambda parts, model: (laid_out.append(model), made(parts, model))[1])
+    result = rewrite(network(dead=5))
+    assert result.proven
+    assert len(laid_out) == 2
 
 
 def test_weights_are_decoded_once_and_never_copied() -> None:
