@@ -17,7 +17,7 @@ from compress.errors import ModelFileError
 from compress.onnx_io.process import RunError
 from compress.onnx_io.runtime import borrowed_runtime
 from compress.onnx_io.tensors import Contents, is_external, subgraphs
-from compress.onnx_io.weights import SMALL_ELEMENTS, take_apart
+from compress.onnx_io.weights import SMALL_ELEMENTS, take_apart, values_of
 
 if TYPE_CHECKING:
     import onnx
@@ -60,14 +60,12 @@ def require_bounded(model: onnx.ModelProto, what: str, inside: Contents) -> None
 
 def _large_sizes(inside: Contents, stored: Iterable[tuple[str, onnx.TensorProto]]) -> bool:
     """Tells whether a model states large integers: attributes, sizes of axes, small constants."""
-    from onnx import numpy_helper
-
     sizes, large = [0], set()
     for name, tensor in stored:
         sizes += tensor.dims
         integers = tensor.data_type in (tensor.INT64, tensor.INT32) and math.prod(tensor.dims) <= SMALL_ELEMENTS
         if integers and not is_external(tensor):
-            values = numpy_helper.to_array(tensor).reshape(-1).tolist()
+            values = values_of(tensor).reshape(-1).tolist()
             if max(map(abs, values), default=0) > _SUSPICIOUS:
                 large.add(name)
     for node in inside.nodes:
@@ -120,10 +118,8 @@ def _constants(inside: Contents) -> Iterator[tuple[str, onnx.TensorProto]]:
 
 def _scalars(stored: Iterable[tuple[str, onnx.TensorProto]]) -> dict[str, float]:
     """Returns the single numbers that a model stores."""
-    from onnx import numpy_helper
-
     scalars = {name: tensor for name, tensor in stored if list(tensor.dims) in ([], [1]) and not tensor.external_data}
-    arrays = {name: numpy_helper.to_array(tensor) for name, tensor in scalars.items()}
+    arrays = {name: values_of(tensor) for name, tensor in scalars.items()}
     return {name: float(array.reshape(-1)[0]) for name, array in arrays.items() if array.dtype.kind in "iuf"}
 
 
