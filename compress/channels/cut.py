@@ -29,49 +29,38 @@ class Cut:
     """
 
     def __init__(self, kept: Kept, graph: Graph, gains: Mapping[str, str]) -> None:
+        self._kept = kept
         self._known = kept.trace
         self._graph = graph
-        self._dead = kept.dead
         self._gains = gains
-        self._factors: dict[int, tuple[Array, dict[int, Array]]] = {}
+        self._factors: dict[int, Array] = {}
         self._indices: dict[str, dict[int, Array]] = {}
         self.factors: dict[str, Factors] = {}
         old = self._known.labels.factors
         cut = [self._cut(name, name, factors) for name, factors in old.items() if name in graph.shapes]
         shifted = [self._cut(new, name, old.get(name, ())) for new, name in gains.items()]
-        spread = [coverage(self._of(one.cells)[0]) == coverage(one.cells) for one in self._known.labels.slices]
+        spread = [coverage(self._of(one.cells)) == coverage(one.cells) for one in self._known.labels.slices]
         self.fits = all(cut + shifted + spread)
 
     def _cut(self, name: str, old: str, factors: Factors) -> bool:
         """Finds what remains of a tensor; tells whether that has the shape that the tensor has now."""
-        before, now = self._known.graph.shapes[old], self._graph.shapes[name]
-        parts = [self._of(factor) for factor in factors]
-        indices = {axis: index for _, own in parts for axis, index in own.items()}
-        if not indices:
-            self.factors[name] = factors
-            return before == now
-        self._indices[name] = indices
-        self.factors[name] = tuple([part for part, _ in parts])
+        indices, now = self._kept.axes(old), self._graph.shapes[name]
+        self.factors[name] = left = tuple([self._of(factor) for factor in factors]) if indices else factors
+        if indices:
+            self._indices[name] = indices
         # Two factors of one axis must have lost the same.
-        same = all(part.shape[axis] == now[axis] for part, _ in parts for axis in coverage(part))
-        if not same or any(
-            coverage(part) != coverage(factor) for factor, (part, _) in zip(factors, parts, strict=True)
-        ):
-            return False
-        return now == tuple([indices[a].size if a in indices else size for a, size in enumerate(before)])
+        same = all(part.shape[axis] == now[axis] for part in left for axis in coverage(part))
+        covers = all(coverage(part) == coverage(factor) for part, factor in zip(left, factors, strict=True))
+        return same and covers and self._kept.shape(old) == now
 
-    def _of(self, factor: Array) -> tuple[Array, dict[int, Array]]:
-        """Returns what remains of a factor, the same object each time, and the indices that do where some do not."""
+    def _of(self, factor: Array) -> Array:
+        """Returns what remains of a factor, the same object each time."""
         found = self._factors.get(id(factor))
         if found is None:
-            goes, left, indices = self._dead[factor], factor, {}
-            axes = coverage(factor) if some(goes) else ()
-            for axis in axes:
-                whole = goes if len(axes) == 1 else goes.all(axis=tuple([a for a in axes if a != axis]))
-                index = np.flatnonzero(~whole)
-                if index.size < factor.shape[axis]:
-                    indices[axis], left = index, left.take(index, axis=axis)
-            found = self._factors[id(factor)] = left, indices
+            found = factor
+            for axis, index in self._kept.left(factor).items():
+                found = found.take(index, axis=axis)
+            self._factors[id(factor)] = found
         return found
 
     def indices(self, name: str) -> dict[int, Array]:
@@ -95,9 +84,9 @@ class Cut:
         old, graph = self._known.labels, self._graph
         slices: list[Slices] = []
         for one in old.slices:
-            cells, indices = self._of(one.cells)
-            atoms = one.atoms.take(indices[one.axis]) if one.axis in indices else one.atoms
-            slices.append(replace(one, cells=cells, atoms=atoms))
+            index = self._kept.left(one.cells).get(one.axis)
+            atoms = one.atoms if index is None else one.atoms.take(index)
+            slices.append(replace(one, cells=self._of(one.cells), atoms=atoms))
         present = np.zeros(old.atom_count, dtype=bool)
         present[STAYS] = True
         everywhere = {id(factor): factor for factors in self.factors.values() for factor in factors}

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from compress.channels.factors import STAYS, coverage, every, some
+from compress.channels.factors import STAYS, coverage, some
 from compress.channels.graph import Array, Graph, Node, Shape
 from compress.channels.labels import Labels
 from compress.channels.lasts import Lasts
@@ -51,6 +51,8 @@ class Kept:
         self.dead = dead
         self.restored = tuple(restored)
         self._masks: dict[tuple[str, int], Array] = {}
+        self._axes: dict[str, dict[int, Array]] = {}
+        self._left: dict[int, dict[int, Array]] = {}
         self._edits: dict[Node, NodeEdit | None] = {}
 
     def mask(self, name: str, axis: int) -> Array:
@@ -58,19 +60,15 @@ class Kept:
         shape = self.trace.graph.shapes[name]
         axis %= len(shape)
         if (name, axis) not in self._masks:
-            keep = np.ones(shape[axis], dtype=bool)
-            for factor in self._losses.get(name, ()):
-                if coverage(factor) == (axis,):
-                    keep &= ~self.dead[factor.reshape(-1)]
-                elif axis in coverage(factor):
-                    keep &= ~self.dead[factor].all(axis=tuple(a for a in range(factor.ndim) if a != axis))
+            keep = np.zeros(shape[axis], dtype=bool)
+            keep[self.axes(name).get(axis, slice(None))] = True
             keep.flags.writeable = False
             self._masks[(name, axis)] = keep
         return self._masks[(name, axis)]
 
     def count(self, name: str, axis: int) -> int:
         """Returns how many positions of an axis remain."""
-        return int(np.count_nonzero(self.mask(name, axis)))
+        return self.shape(name)[axis]
 
     def first(self, name: str, axis: int, positions: Array) -> int | None:
         """Returns the first of some positions that remains, or None."""
@@ -79,7 +77,10 @@ class Kept:
 
     def shape(self, name: str) -> Shape:
         """Returns a tensor's shape once the others are gone."""
-        return tuple(self.count(name, axis) for axis in range(len(self.trace.graph.shapes[name])))
+        left = list(self.trace.graph.shapes[name])
+        for axis, index in self.axes(name).items():
+            left[axis] = index.size
+        return tuple(left)
 
     @cached_property
     def sized(self) -> Graph:
@@ -107,10 +108,29 @@ class Kept:
         return {name: found for name, found in lose.items() if found}
 
     def axes(self, name: str) -> dict[int, Array]:
-        """Returns, for each axis that loses positions, the indices of those that remain."""
-        covered = {axis for factor in self._losses.get(name, ()) for axis in coverage(factor)}
-        masks = {axis: self.mask(name, axis) for axis in sorted(covered)}
-        return {axis: np.flatnonzero(mask) for axis, mask in masks.items() if not every(mask)}
+        """Returns, for each axis that loses positions, the indices of those that remain; not to be changed."""
+        found = self._axes.get(name)
+        if found is None:
+            found = {}
+            for factor in self._losses.get(name, ()):
+                for axis, index in self.left(factor).items():
+                    # What several factors cover stays where all of them let it stay.
+                    found[axis] = np.intersect1d(found[axis], index) if axis in found else index
+            found = self._axes[name] = dict(sorted(found.items()))
+        return found
+
+    def left(self, factor: Array) -> dict[int, Array]:
+        """Returns, for each axis along which a factor loses positions, the indices of those that remain."""
+        found = self._left.get(id(factor))
+        if found is None:
+            found, goes, axes = {}, self.dead[factor], coverage(factor)
+            for axis in axes:
+                whole = goes if len(axes) == 1 else goes.all(axis=tuple([other for other in axes if other != axis]))
+                index = np.flatnonzero(~whole)
+                if index.size < factor.shape[axis]:
+                    found[axis] = index
+            self._left[id(factor)] = found
+        return found
 
     def edit(self, node: Node) -> NodeEdit | None:
         """Returns what changes in a node beside the sizes of its tensors; None if nothing does."""
