@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from compress.channels.groups import ChannelGroup, Groups
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.channels.trace import trace
 from compress.onnx_io.graph import channel_graph
 from compress.onnx_io.tensors import graphs

@@ -9,8 +9,8 @@ import numpy as np
 
 from compress.channels.factors import STAYS, Factors, coverage, some
 from compress.channels.graph import Array, Graph
+from compress.channels.kept import Kept
 from compress.channels.labels import Labels, Pin, Slices
-from compress.channels.sweep import Kept
 from compress.channels.trace import PARAMETER
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from compress.channels.factors import STAYS, coverage
 from compress.channels.graph import Array
+from compress.channels.kept import Kept
 from compress.channels.labels import Labels
-from compress.channels.sweep import Kept, keep_only
+from compress.channels.sweep import keep_only
 from compress.channels.trace import Trace
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from compress.channels.alike import Likeness
 from compress.channels.arrange import arrange
 from compress.channels.graph import Array
+from compress.channels.kept import Kept
 from compress.channels.readers import Reader, readers_of, units
-from compress.channels.sweep import ALL_DEAD, Kept, needed, sweep
+from compress.channels.sweep import ALL_DEAD, needed, sweep
 from compress.channels.trace import Trace, retraced
 
 _ATTEMPTS = 12  # so often what turns out to stay is left out, before nothing is merged

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.channels.graph import Array
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.errors import ModelFileError
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from compress.channels.cut import Cut
 from compress.channels.derived import carried
 from compress.channels.graph import Graph, Node
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.channels.trace import Trace
 
 _INTEGERS = "iub"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from onnx import ModelProto
 
 from compress.channels.graph import Array
+from compress.channels.kept import Kept
 from compress.channels.remaining import remaining
-from compress.channels.sweep import Kept
 from compress.channels.trace import Trace, completed, evaluated, trace
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io.graph import channel_graph

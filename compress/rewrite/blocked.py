@@ -9,8 +9,9 @@ import numpy as np
 
 from compress.channels.factors import STAYS
 from compress.channels.graph import Array, Node
+from compress.channels.kept import Kept
 from compress.channels.rules.base import pads
-from compress.channels.sweep import Kept, over, sweep
+from compress.channels.sweep import over, sweep
 from compress.channels.trace import Trace
 from compress.rewrite.weighted import weighted
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from compress.channels.alike import likeness
 from compress.channels.graph import Array, Node
+from compress.channels.kept import Kept
 from compress.channels.merge import merging
 from compress.channels.numbering import ONE
 from compress.channels.readers import units
-from compress.channels.sweep import Kept
 from compress.channels.trace import Trace
 from compress.rewrite.blocked import Blocked, Reasons
 from compress.rewrite.weighted import Weighted

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compress.channels.graph import Array, Node
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.channels.trace import Trace
 from compress.recipe import RewriteSettings
 

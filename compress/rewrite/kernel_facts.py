@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.channels.trace import Trace
 from compress.recipe import RewriteSettings
 from compress.rewrite.kernel_plans import cheapest, smaller, tolls_of

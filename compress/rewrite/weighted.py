@@ -10,7 +10,7 @@ import numpy as np
 from compress.channels.cells import only_axis
 from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.channels.trace import Trace
 
 

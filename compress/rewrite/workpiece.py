@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from compress.channels.sweep import Kept
+from compress.channels.kept import Kept
 from compress.channels.trace import Trace
 from compress.onnx_io.cost import Work, onnx_work
 from compress.onnx_io.tensors import graphs

@@ -11,8 +11,9 @@ from tiny_draws import draw
 from tiny_networks import to_onnx
 
 from compress.channels.graph import Graph
+from compress.channels.kept import Kept
 from compress.channels.remaining import remaining
-from compress.channels.sweep import Kept, needed, sweep
+from compress.channels.sweep import needed, sweep
 from compress.channels.trace import Trace, retraced, trace
 from compress.recipe import RewriteSettings
 from compress.rewrite import analysis, rewrite

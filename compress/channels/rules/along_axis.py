@@ -20,7 +20,7 @@ from compress.channels.rules.base import NodeEdit, Rule, holds_channels, once_a_
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 

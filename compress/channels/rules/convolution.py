@@ -16,7 +16,7 @@ from compress.channels.windows import Windows
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 

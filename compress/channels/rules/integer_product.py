@@ -18,7 +18,7 @@ from compress.channels.rules.levels import Scale, integers, known_levels, requan
 from compress.channels.rules.linear import MatrixProduct
 
 if TYPE_CHECKING:
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 

@@ -16,7 +16,7 @@ from compress.channels.rules.base import NodeEdit, Rule, once_a_node
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 _FAR = 2**31

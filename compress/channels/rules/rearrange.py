@@ -15,7 +15,7 @@ from compress.channels.rules.base import NodeEdit, Rule, output_shape
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 

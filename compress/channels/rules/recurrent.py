@@ -13,7 +13,7 @@ from compress.channels.rules import rules
 from compress.channels.rules.base import NodeEdit, Rule
 
 if TYPE_CHECKING:
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 

@@ -19,7 +19,7 @@ from compress.channels.windows import LARGEST_MAP, Windows, windows
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 # f(s·x) = s·f(x) for s > 0.

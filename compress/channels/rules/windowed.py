@@ -27,7 +27,7 @@ from compress.channels.rules.base import (
 from compress.channels.windows import GEOMETRY, LARGEST_MAP, Windows, evened, summed, windows
 
 if TYPE_CHECKING:
-    from compress.channels.sweep import Kept
+    from compress.channels.kept import Kept
     from compress.channels.trace import Trace
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compress.channels.graph import Array, Node
+from compress.channels.kept import Kept
 from compress.channels.rules.base import NodeEdit
-from compress.channels.sweep import Kept, sweep
+from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.rewrite.graph_pass import Names, Pass, fresh_node_name, origin, producers
 from compress.rewrite.passes import passes
