@@ -1,8 +1,8 @@
 """What is known of a graph that has lost channels, from what was known of it before.
 
 What stays computes what it did: its values are the same, an output depends on it as before, and what had to go together
-has to still. (A channel that stays although nothing needs it may have lost what it was computed from; nothing was known
-of it then, unless it is tainted.) Only integers are found anew: shapes are made of them.
+has to still. Only integers are found anew: shapes are made of them. A channel that stays although nothing needs it may
+have lost what it was computed from; where it is constant then, nothing follows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from compress.channels.cut import Cut
 from compress.channels.derived import carried
+from compress.channels.factors import every, some
 from compress.channels.graph import Graph, Node
 from compress.channels.kept import Kept
 from compress.channels.trace import Trace
@@ -39,7 +40,7 @@ def remaining(kept: Kept, graph: Graph) -> Trace | None:
     labels = cut.labels({before.name: after.name for before, after in same.nodes.items()})
     result = carried(known, graph, labels, same.nodes, cut.take)
     _count_anew(known, result)
-    if result.tainted:
+    if result.tainted or any(_bared(old, node, kept, result) for old, node in same.nodes.items()):
         return None
     for name, axis, positions in known.choices:
         left = cut.indices(name).get(axis)
@@ -115,6 +116,30 @@ def _counts(graph: Graph, name: str) -> bool:
     """Tells whether a tensor holds integers or truth values."""
     kind = graph.types.get(name)
     return kind is not None and kind.kind in _INTEGERS
+
+
+def _bared(old: Node, node: Node, kept: Kept, result: Trace) -> bool:
+    """Tells whether more is known of what a node makes than was, now that it no longer reads all that it read.
+
+    What is needed reads what it read. What is not, and stays, may have lost all that varied.
+    """
+    if not any(kept.changed(name) for name in old.inputs):
+        return False
+    loose = [name for name in node.outputs if name and _varies_unneeded(name, result)]
+    if not loose:
+        return False
+    before = {name: result.values[name] for name in loose if name in result.values}
+    result.rule(node).evaluate(node, result)
+    after = {name: result.values.pop(name) for name in loose if name in result.values}
+    result.values.update(before)
+    return any(name not in before or some(np.isnan(before[name]) & ~np.isnan(value)) for name, value in after.items())
+
+
+def _varies_unneeded(name: str, known: Trace) -> bool:
+    needed = known.needs.get(name)
+    if needed is None:
+        return some(known.varies(name))
+    return not every(needed if name not in known.values else needed | ~known.varies(name))
 
 
 def _count_anew(known: Trace, result: Trace) -> None:

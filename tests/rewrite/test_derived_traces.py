@@ -137,3 +137,12 @@ def test_values_before_a_shift_that_takes_a_constant_are_others(derived, shift):
     assert bool(derived) == (shift == "bias")
     for found, fresh in derived:
         assert_same(found, fresh)
+
+
+def test_what_nobody_needs_and_stays_may_become_constant():
+    """Of a channel that only a split holds, what was computed from goes; a second rewrite finds nothing more."""
+    first = rewrite(to_onnx(draw(2354, 12)[0]))
+    again = rewrite(first.model)
+    assert first.channels_removed
+    assert first.params_after == again.params_after
+    assert len(first.model.graph.node) == len(again.model.graph.node)
