@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+# Before each turn. A tool that has just waited, as for a proof, finds the processor's caches cold, as anybody does who
+# runs a tool once; none shall find them warm because it was run a moment ago.
+PAUSE_S = 0.15
+
 
 def tiny(beside: Path) -> Path:
     """Writes a model of one layer; returns its file.

@@ -1,6 +1,6 @@
 """One tool on one file, in a process of its own: `python tools.py TOOL IN OUT` prints its seconds as JSON.
 
-The file is done `TURNS` times, after a tiny one; the fastest turn counts.
+The file is done `TURNS` times, after a tiny one and a pause each; the fastest turn counts.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rewriting import ProofShare, tiny
+from rewriting import PAUSE_S, ProofShare, tiny
 
 TURNS = 3
 Tool = Callable[[str, str], dict[str, object] | None]
@@ -77,6 +77,7 @@ TOOLS = {tool.__name__: tool for tool in (compress, onnxsim, onnxsim_structured,
 
 
 def timed(tool: Tool, source: str, target: str) -> dict[str, object]:
+    time.sleep(PAUSE_S)
     start = time.perf_counter()
     found = tool(source, target)
     return {"seconds": round(time.perf_counter() - start, 4), **(found or {})}
