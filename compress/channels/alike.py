@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
 # Two roundings of a weight, one of the entry that it is divided by, and what a scale gathers on its way.
-_ROUNDINGS = 8
+ROUNDINGS = 8
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,9 @@ class Likeness:
         self.trace = trace
         self.cells: dict[str, Cells] = {}
         self.reads: list[Read] = []
-        self.numbering = Numbering(_ROUNDINGS * trace.epsilon)
+        self.numbering = Numbering(ROUNDINGS * trace.epsilon)
         self._constants = Constants(trace, self.numbering)
         self._opened: dict[tuple[int, tuple[int, ...]], tuple[Cells, Cells]] = {}
-
-    def leading(self, wanted: Iterable[str]) -> list[Node]:
-        """Returns the nodes by which some tensors depend on the inputs of the graph, in its order."""
-        wanted, found = frozenset(wanted), list[Node]()
-        asked = set(wanted)
-        for node in reversed(self.trace.graph.nodes):
-            made = asked.intersection(node.outputs)
-            if any(name in wanted or self._constants.value(name) is None for name in made):
-                found.append(node)
-                asked.update(node.inputs)
-        return found[::-1]
 
     def fresh(self, name: str) -> None:
         """Says that a tensor is like no other."""
@@ -233,6 +222,18 @@ class Likeness:
         return (int(found.ids.flat[0]), float(found.scales.flat[0])) if found and found.ids.size == 1 else name
 
 
+def leading(trace: Trace, wanted: Iterable[str]) -> list[Node]:
+    """Returns the nodes by which some tensors depend on the inputs of the graph, in its order."""
+    wanted, found = frozenset(wanted), list[Node]()
+    asked = set(wanted)
+    for node in reversed(trace.graph.nodes):
+        made = asked.intersection(node.outputs)
+        if any(name in wanted or name in trace.examples or trace.constant(name) is None for name in made):
+            found.append(node)
+            asked.update(node.inputs)
+    return found[::-1]
+
+
 def likeness(trace: Trace, wanted: Iterable[str] | None = None) -> Likeness:
     """Runs the interpretation: a fresh id for every input of the graph, then each node's rule.
 
@@ -241,7 +242,7 @@ def likeness(trace: Trace, wanted: Iterable[str] | None = None) -> Likeness:
         wanted: the tensors that somebody asks for; what does not lead to them is left out. All if None.
     """
     result = Likeness(trace)
-    for node in trace.graph.nodes if wanted is None else result.leading(wanted):
+    for node in trace.graph.nodes if wanted is None else leading(trace, wanted):
         trace.rule(node).alike(node, trace, result)
     return result
 

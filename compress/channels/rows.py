@@ -122,13 +122,13 @@ class Projected:
 
     def _sums(self, few: slice | None) -> tuple[Array, Array]:
         count, width = self.shape
-        direction = _direction(width if few is None else len(range(width)[few]))
+        along = direction(width if few is None else len(range(width)[few]))
         floor = self.floor[few] if few is not None and isinstance(self.floor, np.ndarray) else self.floor
         projected, apart = np.zeros(count), np.zeros(count)
-        for part in parts_of(count, direction.size):
+        for part in parts_of(count, along.size):
             numbers = self.numbers[part] if few is None else self.numbers[part, few]
-            projected[part] = numbers @ direction
-            apart[part] = np.maximum(np.abs(numbers), floor) @ direction * (self.tolerance + _ROUNDING)
+            projected[part] = numbers @ along
+            apart[part] = np.maximum(np.abs(numbers), floor) @ along * (self.tolerance + _ROUNDING)
         return projected, apart
 
 
@@ -204,7 +204,7 @@ def parts_of(count: int, width: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count if width else 0, step))
 
 
-def _direction(width: int) -> Array:
+def direction(width: int) -> Array:
     """Returns what numbers are multiplied by for a projection: from 0.5 to 1. Shape: (width,)."""
     return _directions(max(_SHORT, width))[:width]
 

@@ -64,7 +64,7 @@ def test_keys_whose_marks_meet_are_told_apart(monkeypatch):
 
 def test_rows_whose_projections_meet_are_told_apart():
     rows = np.random.default_rng(0).standard_normal((40, 3))
-    direction = compared._direction(3)
+    direction = compared.direction(3)
     rows[:, 0] -= (rows @ direction) / direction[0]
     assert len(set(Numbering(1e-7).number("a", np.zeros((40, 0)), rows))) == 40
 

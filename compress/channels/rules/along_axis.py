@@ -16,7 +16,7 @@ from compress.channels.factors import Factors, as_factors, ascending, coverage, 
 from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.operands import unify_operands
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, Rule, holds_channels, once_a_node
+from compress.channels.rules.base import Glance, NodeEdit, Rule, holds_channels, once_a_node
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -227,6 +227,9 @@ class Concatenation(AlongAxis):
 
     prompted = True
 
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "moves"
+
     @once_a_node
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:
         shapes = trace.graph.shapes
@@ -239,6 +242,9 @@ class Splitting(AlongAxis):
     """Cuts a tensor into parts along an axis."""
 
     prompted = True
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "moves"
 
     @once_a_node
     def segments(self, node: Node, trace: Trace) -> tuple[int, list[list[Segment]]] | None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
 _T = TypeVar("_T")
+# "moves": each is one of theirs. "each": it is a function of one of theirs, the same for all but for parameters.
+# "combines": of one of each input that varies, as positions are broadcast. An array: each is a sum of theirs, with the
+# entries of one of its rows as factors. Shape: (outputs, factors).
+Glance = Literal["moves", "each", "combines"] | Array
 RuleType = TypeVar("RuleType", bound="Rule")
 
 
@@ -95,6 +99,10 @@ class Rule(ABC):
         ``"mean"``: nothing but the mean over all places of each channel. ``"place by place"``: each place of the result
         is the same linear function of that place, so that a mean of the result follows from the mean. None: all of it.
         """
+        return None
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        """Tells how each cell of the outputs is made of cells of the inputs, if a glance shows that; see `Glance`."""
         return None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:

@@ -10,7 +10,7 @@ from compress.channels.alike_contraction import contracted
 from compress.channels.factors import as_factors, coverage, on_axis
 from compress.channels.graph import Array, Node
 from compress.channels.rules import rule
-from compress.channels.rules.base import NodeEdit, once_a_node
+from compress.channels.rules.base import Glance, NodeEdit, once_a_node
 from compress.channels.rules.windowed import WindowedSum, windows_of
 from compress.channels.windows import Windows
 
@@ -59,6 +59,14 @@ class Convolution(WindowedSum):
         else:
             labels.unify(read, columns[None, :], node)
             labels.unify(made, made[:1], node)
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        weight, groups = trace.full(node.input(1)), int(node.attributes.get("group", 1))
+        if weight is None or weight.ndim < 3:
+            return None
+        if weight.shape[1] > 1 or groups == 1:
+            return weight.reshape(len(weight), -1)
+        return "each" if len(weight) == groups else None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         x, name, y = node.input(0), node.input(1), node.outputs[0]

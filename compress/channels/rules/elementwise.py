@@ -14,7 +14,7 @@ from compress.channels.factors import coverage, every
 from compress.channels.graph import Array, Node
 from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rules
-from compress.channels.rules.base import Rule, holds_channels, output_shape
+from compress.channels.rules.base import Glance, Rule, holds_channels, output_shape
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -74,6 +74,9 @@ class Elementwise(Rule):
         # A zero decides a product.
         known = [source[name] for source in (values, examples) for name in operands if name in source]
         return node.key in _PRODUCTS and not all(every(value) for value in known)
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "combines"
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         elementwise(node, trace, likeness, self.operands)

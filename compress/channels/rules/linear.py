@@ -13,7 +13,7 @@ from compress.channels.cells import along, only_axis, read_by, reading, response
 from compress.channels.factors import every, on_axis, some
 from compress.channels.graph import Array, Node
 from compress.channels.rules import rules
-from compress.channels.rules.base import holds_channels, muted, once_a_node
+from compress.channels.rules.base import Glance, holds_channels, muted, once_a_node
 from compress.channels.rules.matrix_product import Product
 from compress.channels.rules.varying_product import VaryingProduct
 from compress.channels.windows import LARGEST_MAP
@@ -79,6 +79,12 @@ class MatrixProduct(Product):
             return _VARYING.blurs(node, trace)
         a, inner = node.input(0), self._sides(node, trace).a.inner
         return "place by place" if len(trace.graph.shapes[a]) > 2 and holds_channels(a, inner, trace) else None
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        weight = self._weight(node, trace)
+        if weight is None:
+            return None
+        return weight if self._sides(node, trace).b.inner == 1 else weight.T
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         weight = self._weight(node, trace)

@@ -12,7 +12,7 @@ from compress.channels.factors import any_behind, coverage, every, on_axis
 from compress.channels.graph import Node
 from compress.channels.operands import unify_elementwise
 from compress.channels.rules import rule, rules
-from compress.channels.rules.base import Rule, holds_channels
+from compress.channels.rules.base import Glance, Rule, holds_channels
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -55,6 +55,9 @@ class BatchNormalization(Rule):
     def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
         training = node.attributes.get("training_mode", 0)
         return "place by place" if not training and holds_channels(node.input(0), 1, trace) else None
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "each"
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         x, y = node.input(0), node.outputs[0]

@@ -11,7 +11,7 @@ from compress.channels.cells import regroup, store
 from compress.channels.factors import as_factors, coverage
 from compress.channels.graph import Array, Node, Shape, as_array
 from compress.channels.rules import rule, rules
-from compress.channels.rules.base import NodeEdit, Rule, output_shape
+from compress.channels.rules.base import Glance, NodeEdit, Rule, output_shape
 
 if TYPE_CHECKING:
     from compress.channels.alike import Likeness
@@ -48,6 +48,9 @@ class Rearrangement(Rule):
 
     def blurs(self, node: Node, trace: Trace) -> Literal["mean", "place by place"] | None:
         return "place by place"
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "moves"
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         likeness.moved(node, lambda cells: self.forward(cells, node, trace))

@@ -14,7 +14,7 @@ from compress.channels.factors import coverage
 from compress.channels.graph import Array, Node, as_array
 from compress.channels.interpolation import interpolation
 from compress.channels.rules import rule, rules
-from compress.channels.rules.base import NodeEdit, Rule, pads, tells_no_places
+from compress.channels.rules.base import Glance, NodeEdit, Rule, pads, tells_no_places
 from compress.channels.windows import LARGEST_MAP, Windows, windows
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ class Window(Rule):
         demand = trace.demand(node.outputs[0])
         trace.need(node.input(0), np.asarray(demand.any(axis=tuple(range(2, demand.ndim)), keepdims=True)))
 
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "each"
+
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         x = likeness.of(node.input(0))
         cells = likeness.opened(x, range(2, x.ids.ndim))
@@ -151,6 +154,9 @@ class Reduction(Rule):
         if not self._keeps_axes(node):
             cells = np.expand_dims(cells, axes)
         trace.need(node.input(0), cells.reshape(cells.shape[-len(shape) :] if shape else ()))
+
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "each" if min(self._axes(node, trace), default=2) > 1 else None
 
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
         axes = self._axes(node, trace)
@@ -261,12 +267,19 @@ class Resizing(Window):
             return
         trace.need(node.input(0), trace.all_of(node.input(0)))
 
+    def glance(self, node: Node, trace: Trace) -> Glance | None:
+        return "each" if self._by_place(node, trace) else None
+
     def alike(self, node: Node, trace: Trace, likeness: Likeness) -> None:
-        cropped = node.attributes.get("coordinate_transformation_mode") in (b"tf_crop_and_resize", "tf_crop_and_resize")
-        if self._spatial(node, trace) and not cropped:
+        if self._by_place(node, trace):
             super().alike(node, trace, likeness)
         else:
             likeness.fresh(node.outputs[0])
+
+    def _by_place(self, node: Node, trace: Trace) -> bool:
+        """Tells whether channels are resized each by itself, with nothing from elsewhere."""
+        cropped = node.attributes.get("coordinate_transformation_mode") in (b"tf_crop_and_resize", "tf_crop_and_resize")
+        return self._spatial(node, trace) and not cropped
 
     def resize(self, node: Node, trace: Trace, kept: Kept) -> NodeEdit | None:
         """Adapts the input ``sizes``; ``scales`` hold 1 for channels."""

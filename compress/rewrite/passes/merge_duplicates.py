@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compress.channels.alike import likeness
+from compress.channels.alike import ROUNDINGS, leading, likeness
+from compress.channels.glance import all_apart
 from compress.channels.merge import merging
 from compress.channels.readers import read_by_weights
 from compress.channels.trace import Trace
@@ -26,7 +27,10 @@ class MergeDuplicates(Pass):
         """Merges; see `Pass.run`."""
         tensors = graph.tensors()
         changeable = {name for name, tensor in tensors.items() if isinstance(tensor, gs.Constant)}
-        found = merging(trace, likeness(trace, read_by_weights(trace, changeable)), changeable)
+        wanted = read_by_weights(trace, changeable)
+        if all_apart(trace, leading(trace, wanted), ROUNDINGS * trace.epsilon):
+            return []
+        found = merging(trace, likeness(trace, wanted), changeable)
         for name, values in found.weights.items():
             tensors[name].values = np.ascontiguousarray(values)
         return [f"{len(found.gone)} duplicate channels merged"] if found.weights else []
