@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 from strategies import make_model, networks
 
-from compress.channels.alike import likeness
+from compress.channels.alike import ROUNDINGS, likeness
+from compress.channels.glance import all_apart
 from compress.channels.labels import Labels
 from compress.channels.rules import rules
 from compress.channels.trace import Trace, trace
@@ -369,6 +370,30 @@ def test_claimed_likes_are_the_runtimes(operator):
 @given(networks())
 def test_claimed_likes_hold_through_networks(model):
     assert_likes_are_the_runtimes(coarse(model))
+
+
+def assert_glance_is_true(model):
+    """Checks that no weight reads two channels that are alike where a glance shows that; returns whether it does."""
+    known = trace(channel_graph(model), epsilon=2**-24)
+    apart = all_apart(known, known.graph.nodes, ROUNDINGS * known.epsilon)
+    for read in likeness(known).reads if apart else ():
+        for ids in read.columns.ids:
+            assert np.unique(ids).size == ids.size
+    return apart
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_glance_is_true(operator):
+    for seed in range(3):
+        assert_glance_is_true(network_around(operator, seed))
+        assert_glance_is_true(coarse(network_around(operator, seed)))
+
+
+@settings(settings.get_profile("stable"), max_examples=60)
+@given(networks())
+def test_a_glance_is_true_of_networks(model):
+    assert_glance_is_true(model)
+    assert_glance_is_true(coarse(model))
 
 
 def test_a_comparison_with_what_is_not_known_is_not_known():
