@@ -118,7 +118,7 @@ class Kept:
             found, goes, axes = {}, self.dead[factor], coverage(factor)
             for axis in axes:
                 whole = goes if len(axes) == 1 else goes.all(axis=tuple([other for other in axes if other != axis]))
-                index = np.flatnonzero(~whole)
+                index = (~whole.reshape(-1)).nonzero()[0]
                 if index.size < factor.shape[axis]:
                     found[axis] = index
             self._left[id(factor)] = found

@@ -108,15 +108,15 @@ class WindowedSum(Rule):
         silent, borne = self._silent(node, trace, kept), self._borne(node, trace, kept)
         gone = gone if silent is None else gone | silent
         constants = np.where(gone & ~np.isnan(inputs) & ~borne, inputs, 0).astype(np.float64)
-        gain = (
-            self._even(node, trace, constants) if constants.any() else np.zeros(trace.graph.shapes[node.outputs[0]][1])
-        )
         uneven = gone & self._uneven(node, trace)
-        rows = reading(self._pairs(node, trace), uneven)
-        if rows.any():
+        gain = np.zeros(trace.graph.shapes[node.outputs[0]][1])
+        if some(constants):
+            gain = self._even(node, trace, constants)
+        rows = reading(self._pairs(node, trace), uneven) if some(uneven) else None
+        if rows is not None and some(rows):
             found = self._maps(node, trace, uneven, rows)
             gain[rows] += found.reshape(len(found), -1).mean(axis=1)
-        return gain if gain.any() else None
+        return gain if some(gain) else None
 
     def mute(self, node: Node, trace: Trace, kept: Kept) -> Array | None:
         silent = self._silent(node, trace, kept)
