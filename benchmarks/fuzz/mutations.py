@@ -341,7 +341,7 @@ def versions(model, generator):
 
 @change
 def initializer_gone(model, generator):
-    del model.graph.initializer[int(generator.integers(0, len(model.graph.initializer)))]
+    del model.graph.initializer[_one(generator, range(len(model.graph.initializer)))]
 
 
 @change

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rewriting import ProofShare, tiny
+from rewriting import PAUSE_S, ProofShare, tiny
 
 _MIB = 1 << 20
 
@@ -78,7 +78,8 @@ def onnxslim(source: Path, target: Path) -> dict[str, Any]:
 def measured(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Runs a function twice; returns its result with what it took, child processes apart.
 
-    Memory is that of the first turn; time that of the second: what is imported only on the way is there by then.
+    Memory is that of the first turn; time that of the second, after a pause: what is imported only on the way is there
+    by then.
     """
     resident = memory_mib("VmRSS")
     run()
@@ -86,6 +87,7 @@ def measured(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         "peak_mib": memory_mib("VmHWM") - resident,
         "children_peak_mib": sum(memory_mib("VmHWM", child) for child in children_of_this()) + 0.0,
     }
+    time.sleep(PAUSE_S)
     cpu, children, start = time.process_time(), children_cpu(), time.perf_counter()
     result = run()
     seconds, own = time.perf_counter() - start, time.process_time() - cpu
