@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.channels.alike_cells import Cells, Constants
-from compress.channels.factors import coverage
+from compress.channels.factors import coverage, every
 from compress.channels.frozen import frozen
 from compress.channels.graph import Array, Node, Shape
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE, Numbering
-from compress.channels.rows import every
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace

@@ -12,10 +12,11 @@ import numpy as np
 
 from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
+from compress.channels.factors import every
 from compress.channels.graph import Array
 from compress.channels.multiples import first_largest
 from compress.channels.numbering import ONE, Numbering
-from compress.channels.rows import every, glanced, parts_of
+from compress.channels.rows import glanced, parts_of
 
 
 @dataclass(frozen=True)

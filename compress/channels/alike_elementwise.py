@@ -9,11 +9,10 @@ import numpy as np
 
 from compress.channels.alike import Likeness
 from compress.channels.alike_cells import Cells
-from compress.channels.factors import some
+from compress.channels.factors import every, some
 from compress.channels.graph import Array, Node
 from compress.channels.multiples import normalised
 from compress.channels.numbering import ONE
-from compress.channels.rows import every
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.channels.factors import every, padded_shape, some
-from compress.channels.graph import Array, Node, Shape
+from compress.channels.graph import INTEGERS, Array, Node, Shape
 
 if TYPE_CHECKING:
     from compress.channels.trace import Trace
 
 _BLOCK_ELEMENTS = 1 << 20
 _ABSENT = np.zeros(0, np.float32)
-_WITHOUT_NAN = "iub"
 _EXACT = 2.0**53  # up to which every integer is a float64
 
 
@@ -78,7 +77,7 @@ def _whole(values: Sequence[Array]) -> bool:
 def _kind(name: str, value: Array | None, trace: Trace) -> np.dtype[Any] | None:
     """Returns the element type of a node's input: its own, where it is held as numbers; None if it is not known."""
     declared = trace.graph.types.get(name)
-    if value is None or (value.dtype.kind == "f" and declared is not None and declared.kind in _WITHOUT_NAN):
+    if value is None or (value.dtype.kind == "f" and declared is not None and declared.kind in INTEGERS):
         return declared
     return value.dtype
 
@@ -135,7 +134,7 @@ def _sound(value: Array, declared: np.dtype[Any] | None) -> Array | None:
     None if nothing is left.
     """
     sound = np.isfinite(value)
-    if declared is not None and declared.kind in _WITHOUT_NAN:
+    if declared is not None and declared.kind in INTEGERS:
         low, high = (0, 1) if declared.kind == "b" else (np.iinfo(declared).min, np.iinfo(declared).max)
         value = value.astype(np.float64)
         with np.errstate(all="ignore"):

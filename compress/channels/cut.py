@@ -34,7 +34,6 @@ class Cut:
         self._graph = graph
         self._gains = gains
         self._factors: dict[int, Array] = {}
-        self._indices: dict[str, dict[int, Array]] = {}
         self.factors: dict[str, Factors] = {}
         old = self._known.labels.factors
         cut = [self._cut(name, name, factors) for name, factors in old.items() if name in graph.shapes]
@@ -44,10 +43,8 @@ class Cut:
 
     def _cut(self, name: str, old: str, factors: Factors) -> bool:
         """Finds what remains of a tensor; tells whether that has the shape that the tensor has now."""
-        indices, now = self._kept.axes(old), self._graph.shapes[name]
-        self.factors[name] = left = tuple([self._of(factor) for factor in factors]) if indices else factors
-        if indices:
-            self._indices[name] = indices
+        now = self._graph.shapes[name]
+        self.factors[name] = left = tuple([self._of(factor) for factor in factors]) if self._kept.axes(old) else factors
         # Two factors of one axis must have lost the same.
         same = all(part.shape[axis] == now[axis] for part in left for axis in coverage(part))
         covers = all(coverage(part) == coverage(factor) for part, factor in zip(left, factors, strict=True))
@@ -63,13 +60,9 @@ class Cut:
             self._factors[id(factor)] = found
         return found
 
-    def indices(self, name: str) -> dict[int, Array]:
-        """Returns the positions that remain, along the axes of a tensor that lose some."""
-        return self._indices.get(name, {})
-
     def take(self, name: str, cells: Array) -> Array:
         """Returns what remains of a tensor's cells."""
-        for axis, index in self.indices(name).items():
+        for axis, index in self._kept.axes(name).items():
             cells = cells.take(index, axis=axis) if cells.shape[axis] > 1 else cells
         return cells
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from compress.channels.factors import every
 from compress.channels.graph import Array
-from compress.channels.rows import Rows, every, parts_of
+from compress.channels.rows import Rows, parts_of
 
 _ROUNDS = 16  # rows whose projections meet by chance are told apart so often; what is left then is taken as different
 

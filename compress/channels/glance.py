@@ -76,8 +76,7 @@ class _Seen:
 
     def _is_real(self, name: str) -> bool:
         """Tells whether a tensor may hold numbers that are no integers."""
-        kind = self._trace.graph.types.get(name)
-        return bool(name) and (kind is None or kind.kind == "f")
+        return bool(name) and not self._trace.graph.counts(name)
 
     def rows_apart(self, tolerance: float) -> bool:
         """Tells whether no two rows of all weights that have been seen are multiples of one another."""

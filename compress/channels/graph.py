@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+INTEGERS = "iub"  # kinds of element types that have no NaN, truth values among them
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,11 @@ class Graph:
     elements: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
     opset: int = 18
     types: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
+
+    def counts(self, name: str) -> bool:
+        """Tells whether a tensor is known to hold integers or truth values."""
+        kind = self.types.get(name)
+        return kind is not None and kind.kind in INTEGERS
 
     def is_dynamic(self, name: str, axis: int) -> bool:
         """Tells whether the size of an axis is only an example."""

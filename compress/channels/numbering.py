@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compress.channels.equal_rows import leaders
+from compress.channels.factors import every
 from compress.channels.graph import Array
-from compress.channels.rows import Numbers, Projected, Rows, every, joined
+from compress.channels.rows import Numbers, Projected, Rows, joined
 
 ONE = 0  # the id of the function that is 1 everywhere: what a constant is a multiple of
 _LIMITS = np.iinfo(np.int64)

@@ -15,11 +15,10 @@ import numpy as np
 from compress.channels.cut import Cut
 from compress.channels.derived import carried
 from compress.channels.factors import every, some
-from compress.channels.graph import Graph, Node
+from compress.channels.graph import INTEGERS, Graph, Node
 from compress.channels.kept import Kept
 from compress.channels.trace import Trace
 
-_INTEGERS = "iub"
 _BIASED = ("Conv", "ConvTranspose", "Gemm")
 
 
@@ -43,7 +42,7 @@ def remaining(kept: Kept, graph: Graph) -> Trace | None:
     if result.tainted or any(_bared(old, node, kept, result) for old, node in same.nodes.items()):
         return None
     for name, axis, positions in known.choices:
-        left = cut.indices(name).get(axis)
+        left = kept.axes(name).get(axis)
         now = positions if left is None else np.flatnonzero(np.isin(left, positions))
         if name in graph.shapes and now.size:
             result.choices.append((name, axis, now))
@@ -77,7 +76,7 @@ def _same_nodes(kept: Kept, graph: Graph) -> _Same | None:
     for node in graph.nodes:
         old = made.get(next(filter(None, node.outputs), ""))
         if old is None:
-            if not all(_counts(graph, name) for name in (*node.inputs, *node.outputs)):
+            if not all(graph.counts(name) for name in (*node.inputs, *node.outputs)):
                 return None
             continue
         if (old.key, old.outputs, old.captured) != (node.key, node.outputs, node.captured):
@@ -110,12 +109,6 @@ def _edited(kept: Kept, node: Node, index: int, new: str) -> bool:
         return True
     edit = kept.edit(node)
     return edit is not None and (index in edit.inputs or index in edit.overrides)
-
-
-def _counts(graph: Graph, name: str) -> bool:
-    """Tells whether a tensor holds integers or truth values."""
-    kind = graph.types.get(name)
-    return kind is not None and kind.kind in _INTEGERS
 
 
 def _bared(old: Node, node: Node, kept: Kept, result: Trace) -> bool:
@@ -163,4 +156,4 @@ def _count_anew(known: Trace, result: Trace) -> None:
 def _integer(known: Trace, name: str) -> bool:
     """Tells whether a tensor is one of integers or truth values of which something is known."""
     value = known.examples.get(name, known.values.get(name))
-    return value is not None and (value.dtype.kind in _INTEGERS or _counts(known.graph, name))
+    return value is not None and (value.dtype.kind in INTEGERS or known.graph.counts(name))

@@ -193,11 +193,6 @@ def glanced(width: int) -> slice:
     return slice(None, None, max(1, -(-width // _GLANCED)))
 
 
-def every(flags: Array) -> bool:
-    """Tells whether all of an array is true, or not zero; of few it does so in a third of the time of ``all()``."""
-    return bool(np.count_nonzero(flags) == flags.size)
-
-
 def parts_of(count: int, width: int) -> Iterator[slice]:
     """Yields runs of rows that fit into a cache, none if rows are empty."""
     step = max(1, _CACHED // max(1, width))
