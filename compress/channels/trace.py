@@ -55,7 +55,7 @@ class Trace:
             of their channel is used, so that a bias can stand for what differs from place to place.
         tainted: tensors whose known values follow from ones that differ from place to place, which no bias can hold:
             they come out right only where somebody asks for them.
-        endless: tensors computed from constants alone, of which some hold numbers that are not finite.
+        endless: tensors computed from constants alone, of which some hold numbers whose squares are not finite.
         complete: whether all three passes have been run, and not only the one that finds values.
         settling: whether what must come out right is being found, rather than what depends on the input.
         sharpening: whether what is read place by place is being found.
@@ -107,20 +107,22 @@ class Trace:
         if hidden:
             return f"the shape of {hidden[0]!r} is not known"
         if found.multiplies:
-            # 0 · ∞ is no 0: channels of zeros are not dead where such numbers read them.
+            # 0 · ∞ is no 0: channels of zeros are not dead where such numbers read them. Nor is ∞ - ∞ a multiple of ∞:
+            # where products are infinite, channels that are alike cannot stand for one another.
             endless = [name for name in node.inputs if self._endless(name)]
             if endless:
-                return f"constant {endless[0]!r} holds numbers that are not finite"
+                return f"constant {endless[0]!r} holds numbers whose products may not be finite"
         beside = [name for name in node.outputs[1:] if name in self.read] if not found.several_outputs else []
         if beside or not any(node.outputs[:1]):
             return f"operator {node.key} has no rule for its output {(beside or node.outputs)[-1]!r}"
         return None
 
     def _endless(self, name: str) -> bool:
-        """Tells whether a tensor is a constant, or computed from such alone, with numbers that are not finite."""
+        """Tells whether a tensor is a constant, or follows from such, with numbers whose squares are not finite."""
         value = self.graph.constants.get(name)
-        stored = value is not None and value.dtype.kind == "f" and not math.isfinite(self._scale(value))
-        return stored or name in self.endless
+        if value is None or value.dtype.kind != "f":
+            return name in self.endless
+        return not self._scale(value) <= _root_of_largest(value.dtype)
 
     @cached_property
     def read(self) -> frozenset[str]:
@@ -447,6 +449,12 @@ def once(function: Callable[[Trace], _T]) -> Callable[[Trace], _T]:
         return known.once(function, lambda: function(known))
 
     return look
+
+
+@lru_cache
+def _root_of_largest(dtype: np.dtype[Any]) -> float:
+    """Returns the largest number whose square is finite: 1.8e19 in float32, 255.9 in float16."""
+    return math.sqrt(np.finfo(dtype).max)
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from compress.channels.graph import Graph, Shape
 from compress.errors import ModelFileError
+from compress.onnx_io.analysing import analysing
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.graph import sized_graph
 from compress.onnx_io.session import input_shapes
@@ -91,9 +92,11 @@ def sized(
 
     plain = inlined(model)
     fed = {name: spec.shape for name, spec in input_shapes(plain, batch_size, sizes).items()}
-    try:
-        graph = sized_graph(plain, fed, graph)
-    except (onnx.shape_inference.InferenceError, MemoryError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"shapes contradict each other: {error}", next_step="export the network again") from error
+    with analysing():
+        try:
+            graph = sized_graph(plain, fed, graph)
+        except (onnx.shape_inference.InferenceError, MemoryError, RuntimeError, ValueError) as error:
+            what = f"shapes contradict each other: {error}"
+            raise ModelFileError(what, next_step="export the network again") from error
     nodes = [node for node in plain.graph.node if not all(name in graph.constants for name in node.output if name)]
     return Sized(nodes, graph.inputs, graph.outputs, Values(graph, nodes))

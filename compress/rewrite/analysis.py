@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from onnx import ModelProto
 
@@ -11,7 +10,7 @@ from compress.channels.graph import Array
 from compress.channels.kept import Kept
 from compress.channels.remaining import remaining
 from compress.channels.trace import Trace, completed, evaluated, trace
-from compress.errors import CompressError, ModelFileError
+from compress.onnx_io.analysing import analysing
 from compress.onnx_io.graph import channel_graph
 from compress.recipe import RewriteSettings
 from compress.rewrite.rounding import policy
@@ -55,20 +54,3 @@ def complete(known: Trace) -> Trace:
     """
     with analysing():
         return known if known.complete else completed(known)
-
-
-@contextmanager
-def analysing() -> Iterator[None]:
-    """Turns what an analysis trips over into an error about the model: the rules take sound graphs for granted.
-
-    Raises:
-        ModelFileError: for any other exception.
-    """
-    try:
-        yield
-    except CompressError:
-        raise
-    except Exception as error:
-        raise ModelFileError(
-            f"the model cannot be analysed: {type(error).__name__}: {error}", next_step="export it again"
-        ) from error

@@ -12,11 +12,12 @@ from onnx import ModelProto
 from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.channels.widths import MINIMAL
+from compress.onnx_io.analysing import analysing
 from compress.onnx_io.file import read_model
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
-from compress.rewrite.analysis import analyse, analysing
+from compress.rewrite.analysis import analyse
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.duplicates import Duplicates
 from compress.rewrite.inner_models import inner_models

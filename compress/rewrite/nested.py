@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from onnx import GraphProto
 
 from compress.errors import ModelFileError
+from compress.onnx_io.analysing import analysing
 from compress.onnx_io.tensors import subgraphs
 from compress.onnx_io.weights import take_apart
-from compress.rewrite.analysis import analysing
 from compress.rewrite.attempts import Attempt, Original, best_attempt, growth
 from compress.rewrite.graph_pass import Pass
 from compress.rewrite.inner_models import InnerModel, inner_models, names, replaced

@@ -15,11 +15,11 @@ from onnx import ModelProto
 from compress.artifact import folder_for, require_target
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
+from compress.onnx_io.analysing import analysing
 from compress.onnx_io.file import read_apart, require_sound
 from compress.onnx_io.runtime import prepare_runtime
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
-from compress.rewrite.analysis import analysing
 from compress.rewrite.attempts import Original
 from compress.rewrite.blocked import Blocked, blocked_channels
 from compress.rewrite.drafts import Drafts

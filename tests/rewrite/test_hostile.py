@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.check.verb import measure
 from compress.errors import CompressError, ModelFileError
 from compress.onnx_io import runtime as runtime_module
+from compress.onnx_io.cost import onnx_cost
 from compress.onnx_io.file import read_model
 from compress.onnx_io.process import RunError
 from compress.onnx_io.runtime import Runtime, borrowed_runtime
@@ -505,11 +506,11 @@ def test_mutations_end_well(tmp_path, part, monkeypatch):
             raise AssertionError(f"case {number}: {name}, {done}") from error
 
 
-@pytest.mark.parametrize("strange", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("strange", [np.inf, -np.inf, np.nan, 3.4e38, -2e19])
 @pytest.mark.parametrize("operator", ["MatMul", "Conv", "Gemm"])
 @pytest.mark.parametrize("behind", ["", "Identity", "Neg", "Reshape"])
 def test_zeros_that_infinity_reads_are_not_dead(operator, strange, behind):
-    """0 · ∞ is no number: without the channels of zeros the outputs would be."""
+    """0 · ∞, which large numbers soon make, is no number: without the channels of zeros the outputs would be."""
     taps = (1, 1) if operator == "Conv" else ()
     first, second = np.ones((4, 4, *taps), np.float32), np.full((4, 4, *taps), strange, np.float32)
     (first if operator == "Conv" else first.T)[:2] = 0
@@ -537,3 +538,22 @@ def test_zeros_that_infinity_reads_are_not_dead(operator, strange, behind):
     graph.initializer[1].CopyFrom(numpy_helper.from_array(second, "b"))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     assert rewrite(model).channels_removed >= 2
+
+
+def test_what_overflows_has_no_duplicates():
+    """a · h + b · h is (a + b) · h but where h is infinite, as soon as its input is above 1: ∞ - ∞ is no number."""
+    columns = np.array([[0.5, -0.25, 0.125, 3.4e38]] * 2 + [[1, 0, 0, 0]], np.float32).T
+    stored = {"a": columns, "b": np.array([[1, 1], [1, -2], [1, 1]], np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])]
+    assert rewrite(model(nodes, stored, inputs={"x": [1, 4]}, outputs={"y": [1, 2]})).notes == []
+    stored["a"] = np.where(columns > 1, 1, columns)
+    found = rewrite(model(nodes, stored, inputs={"x": [1, 4]}, outputs={"y": [1, 2]}))
+    assert found.notes == ["1 duplicate channels merged", "1 channels removed"]
+
+
+def test_rules_that_trip_speak_of_the_model():
+    """A running sum of a scalar has no axis; whoever asks for sizes is told of the model, as is who rewrites it."""
+    node, held = helper.make_node("CumSum", ["s", "k"], ["y"]), {"s": np.float32(1), "k": np.int64(0)}
+    scalar = model([node], held, outputs={"y": []})
+    with pytest.raises(ModelFileError, match="the model cannot be analysed: ZeroDivisionError"):
+        onnx_cost(scalar)
