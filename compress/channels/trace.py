@@ -251,10 +251,9 @@ class Trace:
         varies = self.varies(name)
         if not self.settling:
             self._keep(name, cells & varies)
-        if value.dtype.kind == "f":
-            known, before = cells & ~varies, self.made.get(name)
-            if some(known):
-                self.made[name] = known if before is None else before | known
+        known, before = cells & ~varies, self.made.get(name)
+        if some(known):
+            self.made[name] = known if before is None else before | known
 
     def keep(self, name: str, cells: Array) -> None:
         """Marks cells of a tensor as needed even where their value is known."""
@@ -350,8 +349,7 @@ class Trace:
             blurs = None
         self._blurring = blurs is not None
         rule.need(node, self)
-        values = [self.values[name] for name in made if name in self.values] if not rule.settles else []
-        if any(value.dtype.kind == "f" for value in values):
+        if not rule.settles and not self.values.keys().isdisjoint(made):
             self.settling = True
             if any(some(self.demand(name)) for name in made):
                 rule.need(node, self)

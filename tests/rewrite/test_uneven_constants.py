@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from strategies import make_model
 
 from compress.onnx_io.session import session
@@ -114,6 +114,21 @@ def test_where_a_padded_convolution_reads_it_place_by_place_it_stays():
     net.weight("v", 2, 2, 3, 3)
     shapes, _ = net.add("Conv", "y v", "out", pads=[1] * 4).rewritten(shape=("N", None, None, None))
     assert shapes["first"] == (2, 3, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT16])
+def test_what_is_asked_of_integers_is_asked_of_what_they_are_made_of(kind):
+    """A layer that pads is all constant, and what it makes is rounded before it meets what varies."""
+    net = Net().begin().depthwise()
+    net.constants["first"][:] = 0
+    net.weight("mix", 2, 2, 1, 1)
+    net.constants["mix"] *= 10
+    net.weight("other", 2, 3, 1, 1)
+    net.add("Conv", "y mix", "m").add("Cast", "m", "levels", to=kind).add("Cast", "levels", "q", to=TensorProto.FLOAT)
+    net.add("Conv", "input other", "o").add("Add", "q o", "s").add("Relu", "s", "r")
+    net.weight("v", 2, 2, 3, 3)
+    shapes, _ = net.add("Conv", "r v", "out", pads=[1] * 4).rewritten(shape=("N", None, None, None))
+    assert shapes["mix"] == (2, 2, 1, 1)
 
 
 def test_a_transposed_convolution_makes_a_pattern_of_it():
