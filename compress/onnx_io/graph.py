@@ -92,9 +92,12 @@ def _raw_graph(model: ModelProto, weights: Mapping[str, Array]) -> Unshaped:
     plain = list(plain_nodes(written, constants, elsewhere, opset))
     nodes = tuple(_node(part.node, index, part.whole) for index, part in enumerate(plain))
     raw = Graph(nodes, inputs, outputs, constants, known, opset=opset)
-    stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
-    shaped = (node for part in plain for node in part.shaped)
-    skeleton = _without_weights(model, [*stored, *followed(shaped, constants, opset)])
+
+    def skeleton() -> ModelProto:
+        stored = [node for node in graph.node if node.op_type == "Constant" and node.output[0] in constants]
+        shaped = (node for part in plain for node in part.shaped)
+        return _without_weights(model, [*stored, *followed(shaped, constants, opset)])
+
     return Unshaped(raw, skeleton, _stood_in_for(plain))
 
 
@@ -181,7 +184,7 @@ def _stood_in_for(plain: list[Plain]) -> set[str]:
     found: set[str] = set()
     for part in plain:
         own = part.shaped == (part.node,)
-        if not own or (found & set(part.node.input) and part.node.op_type != "Cast"):
+        if not own or (found and not found.isdisjoint(part.node.input) and part.node.op_type != "Cast"):
             found.update(part.node.output)
     return found
 

@@ -6,8 +6,9 @@ They are inferred on a copy without weight data.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,18 @@ class Unshaped:
 
     Attributes:
         graph: nodes and constants.
-        skeleton: the model without weight data.
+        made: makes `skeleton`.
         foreign: tensors whose inferred element type is that of a stand-in, or follows from one.
     """
 
     graph: Graph
-    skeleton: ModelProto
+    made: Callable[[], ModelProto]
     foreign: set[str]
+
+    @cached_property
+    def skeleton(self) -> ModelProto:
+        """The model without weight data, which shapes are inferred from; not made where they are known."""
+        return self.made()
 
     def shaped(self, shapes: Mapping[str, Shape], elements: Mapping[str, np.dtype[Any]], **found: Any) -> Graph:
         """Returns the graph with what has been inferred."""
