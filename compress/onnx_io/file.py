@@ -17,6 +17,7 @@ from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
 from compress.onnx_io.parts import FileParts, without_raw_data
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
+from compress.onnx_io.settled import settle_sizes
 from compress.onnx_io.tensors import (
     Contents,
     contents,
@@ -100,6 +101,7 @@ def read_apart(path: Path, target: Path | None = None) -> Parted:
     load_external_data(inside.tensors, path)
     parted = rest_apart(Parted(skeleton, weights))
     check_model(parted, what)
+    settle_sizes(parted.skeleton)
     return parted
 
 

@@ -15,6 +15,7 @@ from compress.channels.widths import MINIMAL
 from compress.onnx_io.analysing import analysing
 from compress.onnx_io.file import read_model
 from compress.onnx_io.functions import inlined
+from compress.onnx_io.settled import settle_sizes
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
@@ -130,7 +131,9 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
     rounding = unmeasured(settings)
     with analysing():
-        return _explained(take_apart(inlined(original)), settings, rounding)
+        parted = take_apart(inlined(original))
+        settle_sizes(parted.skeleton)
+        return _explained(parted, settings, rounding)
 
 
 def _explained(model: Parted, settings: RewriteSettings, rounding: Rounding) -> Explanation:

@@ -18,6 +18,7 @@ from compress.errors import ModelFileError
 from compress.onnx_io.analysing import analysing
 from compress.onnx_io.file import read_apart, require_sound
 from compress.onnx_io.runtime import prepare_runtime
+from compress.onnx_io.settled import settle_sizes
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.attempts import Original
@@ -123,7 +124,10 @@ def _result(
     file = Path(model) if isinstance(model, Path | str) else None
     if isinstance(model, ModelProto):
         require_sound(model, "the model")
-    parted = take_apart(model) if isinstance(model, ModelProto) else read_apart(Path(model), drafts.target)
+        parted = take_apart(model)
+        settle_sizes(parted.skeleton)
+    else:
+        parted = read_apart(Path(model), drafts.target)
     given = None
     if inputs is not None:
         given = samples_for(parted.skeleton, Path(inputs) if isinstance(inputs, str) else inputs)

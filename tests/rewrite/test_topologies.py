@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import topologies
 import torch
+from onnx import ModelProto
 
 from compress.onnx_io.session import session
 from compress.rewrite import RewriteResult, explain, rewrite
@@ -43,3 +44,21 @@ def test_the_network_of_half_the_width_is_reached(name, value, mask):
     found = session(result.model.SerializeToString()).run(None, {"input": images.numpy()})[0]
     assert np.abs(expected).max() > 1e-2, "an output of nothing would prove nothing"
     assert np.abs(expected - found).max() <= TOLERANCE * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("mask", topologies.MASKS)
+@pytest.mark.parametrize("value", topologies.VALUES)
+@pytest.mark.parametrize("name", ["dense", "mobile", "resnet", "squeeze-excite", "unet"])
+def test_it_is_reached_where_every_axis_of_the_input_is_left_open(name, value, mask):
+    """Constant channels are averaged over as many places as there are: in float32, by each runtime in its own way."""
+    _, model = topologies.masked(name, value, mask)
+    expected = rewrite(model).params_after
+    opened = ModelProto()
+    opened.CopyFrom(model)
+    for axis, dim in enumerate(opened.graph.input[0].type.tensor_type.shape.dim):
+        dim.dim_param = f"axis{axis}"
+    result = rewrite(opened)
+    assert result.params_after == expected, result.notes
+    images = np.random.default_rng(0).standard_normal((2, 3, 48, 80)).astype(np.float32)
+    before, after = (session(m.SerializeToString()).run(None, {"input": images})[0] for m in (opened, result.model))
+    assert np.abs(before - after).max() <= TOLERANCE * max(1.0, np.abs(before).max())
