@@ -78,7 +78,8 @@ class FileParts:
 
     Attributes:
         model: the same.
-        skeleton: of it, without what lies apart.
+        parted: the same, with its large constants inside it.
+        skeleton: of the model, without what lies apart.
         size: how many bytes there are.
     """
 
@@ -87,11 +88,11 @@ class FileParts:
         whole, initializer, _ = _keys()
         parted = model if isinstance(model, Parted) else Parted(model)
         self.skeleton = parted.skeleton
-        self._parted = parted.constants_inside()
-        graph = self._parted.skeleton.graph
-        head, tail = _around(self._parted.skeleton, "graph")
+        self.parted = parted.constants_inside()
+        graph = self.parted.skeleton.graph
+        head, tail = _around(self.parted.skeleton, "graph")
         start, end = _around(graph, "initializer")
-        sizes = [_size(tensor, self._parted.weights.get(tensor.name)) for tensor in graph.initializer]
+        sizes = [_size(tensor, self.parted.weights.get(tensor.name)) for tensor in graph.initializer]
         self._prefixes = [prefix(initializer, size) for size in sizes]
         length = len(start) + sum(map(len, self._prefixes)) + sum(sizes) + len(end)
         self._head, self._tail = head + prefix(whole, length) + start, end + tail
@@ -99,7 +100,7 @@ class FileParts:
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         raw_data = _keys()[2]
-        parted = self._parted
+        parted = self.parted
         yield self._head
         for before_tensor, tensor in zip(self._prefixes, parted.skeleton.graph.initializer, strict=True):
             values = parted.weights.get(tensor.name)

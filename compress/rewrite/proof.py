@@ -1,8 +1,9 @@
 """The proof of a rewrite: both models give the same outputs, on ordinary and on extreme inputs, and on the user's own.
 
 What a model computes is said by its graph, operator by operator. A runtime that fuses operators gives outputs of its
-own, and where large terms cancel it may differ from itself by more than the tolerance. So where two models differ, they
-are compared once more without fusions, and the runtime with itself: see `Judge._excuse`.
+own, and where large terms cancel, or very many are added up, it may differ from itself by more than the tolerance. So
+where two models differ, they are compared once more without fusions and with shorter sums, and the runtime with itself:
+see `Judge._excuse`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from compress.onnx_io.runtime import RemoteSession, borrowed_runtime
 from compress.rewrite.difference import Difference, difference
 from compress.rewrite.samples import Samples
 from compress.rewrite.sources import Sources
+from compress.rewrite.split_sums import with_split_sums
 from compress.rewrite.trials import trials
 
 _DEATHS = 2  # so often may the original crash or hang on inputs of our own choosing
@@ -89,14 +91,15 @@ class Judge:
         self._samples = samples
         self._deaths = 0
         self._proof = Proof(True)
-        self._sources: dict[int, bytes | Path] = {}
+        self._files: dict[int, FileParts] = {0: original}
+        self._sources: dict[tuple[int, bool], bytes | Path] = {}
         self._sessions: dict[tuple[int, bool], RemoteSession] = {}
         with ExitStack() as stack:
             self._runtime = stack.enter_context(borrowed_runtime())
             self._made = stack.enter_context(closing(Sources()))
             stack.callback(self._forget, 0)
-            self._sources[0] = self._made.source(original, "before.onnx", file)
-            self._sessions[0, True] = self._runtime.open(self._sources[0], wait=False)
+            self._sources[0, True] = self._made.source(original, "before.onnx", file)
+            self._sessions[0, True] = self._runtime.open(self._sources[0, True], wait=False)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Judge:
@@ -125,7 +128,7 @@ class Judge:
         self._proof = Proof(True)
         try:
             check_model(after.model, "the result")
-            self._sources[1] = self._made.source(after, "after.onnx")
+            self._files[1] = after
             self._session(1)
             self._compare_samples()
             self._compare_trials(seed, once)
@@ -182,7 +185,9 @@ class Judge:
         """Lets a model go; the runtime serves the next."""
         for key in [key for key in self._sessions if key[0] == index]:
             self._sessions.pop(key).close()
-        self._sources.pop(index, None)
+        for key in [key for key in self._sources if key[0] == index]:
+            del self._sources[key]
+        self._files.pop(index, None)
 
     def _compare(
         self, feeds: Mapping[str, np.ndarray], expected: Sequence[Any], where: str, ordinary: bool = True
@@ -203,8 +208,9 @@ class Judge:
     def _excuse(self, feeds: Mapping[str, np.ndarray], expected: Sequence[Any], apart: Difference, where: str) -> None:
         """Accepts a difference that is the runtime's own; raises otherwise.
 
-        Without fusions both models must agree within the tolerance, and with fusions they may be no further apart than
-        the runtime's noise accounts for, which the original shows: its outputs with fusions beside those without.
+        Without fusions and with short sums both models must agree within the tolerance, and with fusions they may be no
+        further apart than the runtime's noise accounts for, which the original shows: its outputs one way beside those
+        the other.
         """
         reason = apart.reason or f"output {apart.output!r} differs by {apart.relative:.3g} at {where}"
         first, second = (self._run(index, feeds, optimized=False) for index in (0, 1))
@@ -222,8 +228,19 @@ class Judge:
     def _session(self, index: int, optimized: bool = True) -> RemoteSession:
         key = (index, optimized)
         if key not in self._sessions:
-            self._sessions[key] = self._runtime.open(self._sources[index], optimized=optimized)
+            self._sessions[key] = self._runtime.open(self._source(index, optimized), optimized=optimized)
         return self._sessions[key]
+
+    def _source(self, index: int, optimized: bool) -> bytes | Path:
+        """Returns a model to open; where fusions are not wanted, one that sums over one axis after the other."""
+        if (index, optimized) not in self._sources:
+            parts, name = self._files[index], ("before", "after")[index]
+            split = None if optimized else with_split_sums(parts.parted)
+            if split is None and not optimized:
+                return self._source(index, optimized=True)
+            made = parts if split is None else FileParts(split)
+            self._sources[index, optimized] = self._made.source(made, f"{name}{'' if optimized else '.split'}.onnx")
+        return self._sources[index, optimized]
 
     def _run(self, index: int, feeds: Mapping[str, np.ndarray], optimized: bool = True) -> list[Any] | RunError:
         try:

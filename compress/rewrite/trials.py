@@ -15,9 +15,7 @@ from compress.onnx_io.session import input_shapes, random_inputs
 _MAGNITUDES = (1.0, 0.0, 100.0, 1e-3)
 # Sizes of free axes, and bounds of integer inputs (which may be indices): whatever of them the original takes.
 _SIZES = (64, 512, 16, 1)
-# In place of the largest where an input has several free axes: over 512 × 512 places a runtime's sum of float32 numbers
-# is further from what it should be than a rewrite may be from the original.
-_SIDE = 128
+_SIDE = 128  # in place of the largest where an input has several free axes, as images have: 512 × 512 would take long
 _BOUNDS = (1000, 100, 10, 2, 1)
 _SYMBOLS = 4  # so many named axes are also tried with a size of their own
 # Of all inputs together: more would test patience, not channels. What leaves no choice of its size may be larger.
