@@ -15,6 +15,7 @@ from compress.artifact import atomic_path, require_file, require_target, write_b
 from compress.errors import ModelFileError
 from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
+from compress.onnx_io.node_order import sort_nodes
 from compress.onnx_io.parts import FileParts, without_raw_data
 from compress.onnx_io.session import InputSpec, input_shapes, random_inputs, session
 from compress.onnx_io.settled import settle_sizes
@@ -100,7 +101,12 @@ def read_apart(path: Path, target: Path | None = None) -> Parted:
     require_sound(skeleton, what, inside)
     load_external_data(inside.tensors, path)
     parted = rest_apart(Parted(skeleton, weights))
-    check_model(parted, what)
+    try:
+        check_model(parted, what)
+    except ModelFileError:
+        if not sort_nodes(parted.skeleton.graph):
+            raise
+        check_model(parted, what)
     settle_sizes(parted.skeleton)
     return parted
 

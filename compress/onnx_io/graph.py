@@ -17,7 +17,7 @@ from compress.onnx_io.followed import followed
 from compress.onnx_io.functions import inlined
 from compress.onnx_io.inference import DTYPES, SMALL, Unshaped, inferred, seeds
 from compress.onnx_io.plain import Plain, plain_nodes
-from compress.onnx_io.tensors import inner_graphs
+from compress.onnx_io.tensors import captured_by
 from compress.onnx_io.weights import values_of
 
 _FOLDED = 1 << 20  # elements; larger results are left to be computed
@@ -148,23 +148,6 @@ def _node(node: NodeProto, index: int, whole: str) -> Node:
     name = node.name or f"{node.op_type}_{index}"
     captured = tuple(captured_by(node)) if holds_graphs else ()
     return Node(node.op_type, name, tuple(node.input), tuple(node.output), attributes, domain, captured, whole)
-
-
-def captured_by(node: NodeProto) -> list[str]:
-    """Returns the names that the subgraphs of a node read from outside."""
-    inner = inner_graphs(node)
-    return [name for graph in inner for name in _captured(graph)] if inner else []
-
-
-def _captured(graph: GraphProto) -> list[str]:
-    """Returns the names that a subgraph reads and does not define."""
-    defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    defined |= {tensor.values.name for tensor in graph.sparse_initializer}
-    read: list[str] = [output.name for output in graph.output]
-    for node in graph.node:
-        read += [name for name in node.input if name] + captured_by(node)
-        defined |= set(node.output)
-    return [name for name in dict.fromkeys(read) if name not in defined]
 
 
 def _constant_value(node: NodeProto) -> Array | None:

@@ -110,6 +110,23 @@ def inner_graphs(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
     return found
 
 
+def captured_by(node: onnx.NodeProto) -> list[str]:
+    """Returns the names that the subgraphs of a node read from outside."""
+    inner = inner_graphs(node)
+    return [name for graph in inner for name in _captured(graph)] if inner else []
+
+
+def _captured(graph: onnx.GraphProto) -> list[str]:
+    """Returns the names that a subgraph reads and does not define."""
+    defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    defined |= {tensor.values.name for tensor in graph.sparse_initializer}
+    read: list[str] = [output.name for output in graph.output]
+    for node in graph.node:
+        read += [name for name in node.input if name] + captured_by(node)
+        defined |= set(node.output)
+    return [name for name in dict.fromkeys(read) if name not in defined]
+
+
 def is_external(tensor: onnx.TensorProto) -> bool:
     """Tells whether a tensor's data lies in another file."""
     import onnx

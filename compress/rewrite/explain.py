@@ -15,6 +15,7 @@ from compress.channels.widths import MINIMAL
 from compress.onnx_io.analysing import analysing
 from compress.onnx_io.file import read_model
 from compress.onnx_io.functions import inlined
+from compress.onnx_io.node_order import sort_nodes
 from compress.onnx_io.settled import settle_sizes
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
@@ -132,6 +133,7 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     rounding = unmeasured(settings)
     with analysing():
         parted = take_apart(inlined(original))
+        sort_nodes(parted.skeleton.graph)
         settle_sizes(parted.skeleton)
         return _explained(parted, settings, rounding)
 

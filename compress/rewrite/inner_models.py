@@ -14,8 +14,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from compress.channels.graph import Array, Graph
-from compress.onnx_io.graph import captured_by
-from compress.onnx_io.tensors import graphs
+from compress.onnx_io.tensors import captured_by, graphs
 from compress.onnx_io.weights import Parted
 from compress.rewrite.graph_pass import unused
 

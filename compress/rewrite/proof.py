@@ -1,9 +1,9 @@
 """The proof of a rewrite: both models give the same outputs, on ordinary and on extreme inputs, and on the user's own.
 
 What a model computes is said by its graph, operator by operator. A runtime that fuses operators gives outputs of its
-own, and where large terms cancel, or very many are added up, it may differ from itself by more than the tolerance. So
-where two models differ, they are compared once more without fusions and with shorter sums, and the runtime with itself:
-see `Judge._excuse`.
+own, and where large terms cancel, very many are added up, or float16 is rounded to, it may differ from itself by more
+than the tolerance. So where two models differ, they are compared once more in plain form: without fusions, with shorter
+sums, and in float32. The runtime is compared with itself the same way: see `Judge._excuse`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from compress.onnx_io.parts import FileParts
 from compress.onnx_io.process import RunError
 from compress.onnx_io.runtime import RemoteSession, borrowed_runtime
 from compress.rewrite.difference import Difference, difference
+from compress.rewrite.in_float32 import in_float32, widened
 from compress.rewrite.samples import Samples
 from compress.rewrite.sources import Sources
 from compress.rewrite.split_sums import with_split_sums
@@ -43,8 +44,8 @@ class Proof:
         max_rel_diff: the largest difference of any output, relative to the larger of 1 and its largest magnitude.
         reason: why it does not hold.
         comparable: whether the original runs at all; where it does not, nothing can be proven of it.
-        runtime_rel_diff: where they agree only without the runtime's fusions: the largest relative difference between
-            the original and itself, with and without fusions, on those inputs. None where they agree with fusions.
+        runtime_rel_diff: where they agree only in plain form: the largest relative difference between the original and
+            itself in that form, on those inputs. None where they agree as they are.
         samples: on how many samples of the user they were compared; None if there were none.
         samples_abs_diff: the largest difference on these.
     """
@@ -60,7 +61,7 @@ class Proof:
 
     @property
     def unfused(self) -> bool:
-        """Whether the models agree within the tolerance only without the runtime's fusions."""
+        """Whether the models agree within the tolerance only in plain form."""
         return self.runtime_rel_diff is not None
 
 
@@ -93,13 +94,14 @@ class Judge:
         self._proof = Proof(True)
         self._files: dict[int, FileParts] = {0: original}
         self._sources: dict[tuple[int, bool], bytes | Path] = {}
+        self._resolution = 0.0
         self._sessions: dict[tuple[int, bool], RemoteSession] = {}
         with ExitStack() as stack:
             self._runtime = stack.enter_context(borrowed_runtime())
             self._made = stack.enter_context(closing(Sources()))
             stack.callback(self._forget, 0)
-            self._sources[0, True] = self._made.source(original, "before.onnx", file)
-            self._sessions[0, True] = self._runtime.open(self._sources[0, True], wait=False)
+            self._sources[0, False] = self._made.source(original, "before.onnx", file)
+            self._sessions[0, False] = self._runtime.open(self._sources[0, False], wait=False)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Judge:
@@ -208,43 +210,49 @@ class Judge:
     def _excuse(self, feeds: Mapping[str, np.ndarray], expected: Sequence[Any], apart: Difference, where: str) -> None:
         """Accepts a difference that is the runtime's own; raises otherwise.
 
-        Without fusions and with short sums both models must agree within the tolerance, and with fusions they may be no
-        further apart than the runtime's noise accounts for, which the original shows: its outputs one way beside those
-        the other.
+        In plain form both models must agree within the tolerance, or float16's resolution where that is in use, and as
+        they are they may be no further apart than the runtime's noise accounts for, which the original shows: its
+        outputs as it is beside those in plain form.
         """
         reason = apart.reason or f"output {apart.output!r} differs by {apart.relative:.3g} at {where}"
-        first, second = (self._run(index, feeds, optimized=False) for index in (0, 1))
+        first, second = (self._run(index, feeds, plain=True) for index in (0, 1))
         if isinstance(first, RunError) or isinstance(second, RunError):
             raise _DisproofError(reason)
         names = self._session(0).outputs
-        noise, unfused = difference(names, first, expected), difference(names, first, second)
-        if not unfused.within(self._tolerance):
+        noise, plain = difference(names, first, widened(list(expected))), difference(names, first, second)
+        # A constant that moves into a bias of float16 is rounded to what that can hold.
+        if not plain.within(max(self._tolerance, self._resolution)):
             raise _DisproofError(reason)
-        if apart.reason or noise.reason or apart.relative > _NOISES * noise.relative:
-            raise _DisproofError(f"{reason}, of which the runtime's own fusions account for {noise.relative:.3g}")
+        own = max(noise.relative, self._resolution)
+        if apart.reason or noise.reason or apart.relative > _NOISES * own:
+            raise _DisproofError(f"{reason}, of which the runtime's own ways account for {own:.3g}")
         largest = max(noise.relative, self._proof.runtime_rel_diff or 0.0)
         self._proof = replace(self._proof, runtime_rel_diff=largest)
 
-    def _session(self, index: int, optimized: bool = True) -> RemoteSession:
-        key = (index, optimized)
+    def _session(self, index: int, plain: bool = False) -> RemoteSession:
+        key = (index, plain)
         if key not in self._sessions:
-            self._sessions[key] = self._runtime.open(self._source(index, optimized), optimized=optimized)
+            self._sessions[key] = self._runtime.open(self._source(index, plain), optimized=not plain)
         return self._sessions[key]
 
-    def _source(self, index: int, optimized: bool) -> bytes | Path:
-        """Returns a model to open; where fusions are not wanted, one that sums over one axis after the other."""
-        if (index, optimized) not in self._sources:
-            parts, name = self._files[index], ("before", "after")[index]
-            split = None if optimized else with_split_sums(parts.parted)
-            if split is None and not optimized:
-                return self._source(index, optimized=True)
-            made = parts if split is None else FileParts(split)
-            self._sources[index, optimized] = self._made.source(made, f"{name}{'' if optimized else '.split'}.onnx")
-        return self._sources[index, optimized]
+    def _source(self, index: int, plain: bool) -> bytes | Path:
+        """Returns a model to open, as it is or in plain form."""
+        if (index, plain) not in self._sources:
+            made, name = self._files[index], ("before", "after")[index]
+            if plain:
+                wide = in_float32(made.parted)
+                split = with_split_sums(wide or made.parted)
+                if wide:
+                    self._resolution = float(np.finfo(np.float16).eps)
+                if not (wide or split):
+                    return self._source(index, plain=False)
+                made, name = FileParts(split or wide or made.parted), f"{name}.plain"
+            self._sources[index, plain] = self._made.source(made, f"{name}.onnx")
+        return self._sources[index, plain]
 
-    def _run(self, index: int, feeds: Mapping[str, np.ndarray], optimized: bool = True) -> list[Any] | RunError:
+    def _run(self, index: int, feeds: Mapping[str, np.ndarray], plain: bool = False) -> list[Any] | RunError:
         try:
-            return self._session(index, optimized).run(feeds)
+            return self._session(index, plain).run({n: widened(x) for n, x in feeds.items()} if plain else feeds)
         except RunError as error:
             return error
         except ModelFileError as error:

@@ -17,6 +17,7 @@ from compress.channels.trace import Trace
 from compress.errors import ModelFileError
 from compress.onnx_io.analysing import analysing
 from compress.onnx_io.file import read_apart, require_sound
+from compress.onnx_io.node_order import sort_nodes
 from compress.onnx_io.runtime import prepare_runtime
 from compress.onnx_io.settled import settle_sizes
 from compress.onnx_io.weights import Parted, take_apart
@@ -42,8 +43,8 @@ class RewriteResult:
         file_bytes_before, file_bytes_after: sizes of the files.
         channels_removed: rows of weights that are gone.
         max_abs_diff: largest difference of outputs on ordinary inputs.
-        runtime_rel_diff: where the outputs agree only without the runtime's fusions: how far the runtime is from itself
-            on the original there, relative to the output's scale. None where they agree with them.
+        runtime_rel_diff: where the outputs agree only without the runtime's fusions and roundings: how far the runtime
+            is from itself on the original there, relative to the output's scale. None where they agree with them.
         samples: how many samples of the user's the outputs were compared on; None if none were given.
         samples_abs_diff: largest difference of outputs on these.
         seconds: analysis, rewriting and proof.
@@ -125,6 +126,7 @@ def _result(
     if isinstance(model, ModelProto):
         require_sound(model, "the model")
         parted = take_apart(model)
+        sort_nodes(parted.skeleton.graph)
         settle_sizes(parted.skeleton)
     else:
         parted = read_apart(Path(model), drafts.target)
@@ -229,11 +231,11 @@ def _blocked(known: Trace) -> list[Blocked]:
 
 
 def _of_the_runtime(proof: Proof) -> list[str]:
-    """Says where a proof had to do without the runtime's fusions."""
+    """Says where a proof had to do without the runtime's fusions and roundings."""
     if not proof.holds or proof.runtime_rel_diff is None:
         return []
     return [
-        "proven without the runtime's fusions: with them outputs differ by up to "
+        "proven without the runtime's fusions and roundings: with them outputs differ by up to "
         f"{proof.max_rel_diff:.2g} of their scale, the original from itself by {proof.runtime_rel_diff:.2g}"
     ]
 

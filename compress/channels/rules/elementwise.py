@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -120,6 +121,16 @@ def _clip(values: list[Array], attributes: Mapping[str, Any]) -> Array:
     if low is not None:
         x = np.maximum(x, np.asarray(low, x.dtype))
     return x if high is None else np.minimum(x, np.asarray(high, x.dtype))
+
+
+class _CastLike(Elementwise):
+    """Takes the element type of its second input, of which nothing else is read."""
+
+    def evaluate(self, node: Node, trace: Trace) -> None:
+        like = node.inputs[1]
+        kind = trace.graph.types.get(like, trace.values[like].dtype if like in trace.values else None)
+        if kind is not None:
+            combine(replace(node, inputs=node.inputs[:1]), trace, lambda values: values[0].astype(kind))
 
 
 def _cast(values: list[Array], attributes: Mapping[str, Any]) -> Array:
@@ -263,5 +274,5 @@ _FUSED: dict[str, Function] = {
 for _name, _function in _FUSED.items():
     rules.register(f"com.microsoft::{_name}")(Elementwise(_function))
 rules.register("Cast")(Elementwise(_cast))
-rules.register("CastLike")(Elementwise(lambda values, _: values[0].astype(values[1].dtype), operands=1))
+rules.register("CastLike")(_CastLike(_unary(lambda x: x), operands=1))
 rules.register("Dropout")(Elementwise(_unary(lambda x: x), operands=1))

@@ -10,14 +10,13 @@ import numpy as np
 
 from compress.errors import ModelFileError
 from compress.onnx_io.metadata import strip_metadata
+from compress.onnx_io.node_order import sort_nodes
 from compress.onnx_io.session import random_inputs, session
 from compress.onnx_io.tensors import tensors
 from compress.quantize.format import Converted, Format, formats, require_float32
 from compress.quantize.prepare import fix_weights, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx
 
 _LARGEST = 65504.0
@@ -55,7 +54,9 @@ class Float16(Format):
                 raise ModelFileError(
                     f"ONNX Runtime cannot convert the model to float16: {error}", next_step="choose another format"
                 ) from error
-        converted = strip_metadata(_sorted(converted))
+        # The converter appends its casts.
+        sort_nodes(converted.graph)
+        converted = strip_metadata(converted)
         return Converted(converted, {"max_abs_diff": _difference(model, converted)})
 
 
@@ -74,39 +75,6 @@ def _require_range(model: onnx.ModelProto) -> None:
                 allowed=f"up to {_LARGEST:.0f}",
                 next_step="choose another format",
             )
-
-
-def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns the model with each node after those whose outputs it reads: the converter appends its casts."""
-    left = list(model.graph.node)
-    made_here = {name for node in left for name in node.output}
-    known: set[str] = {""}
-    ordered = []
-    while left:
-        waiting = []
-        for node in left:
-            inner = {name for attribute in node.attribute for name in _captured(attribute)}
-            if all(name in known or name not in made_here for name in (*node.input, *inner)):
-                ordered.append(node)
-                known.update(node.output)
-            else:
-                waiting.append(node)
-        if len(waiting) == len(left):
-            raise ModelFileError("the float16 model has a circle", next_step="choose another format")
-        left = waiting
-    del model.graph.node[:]
-    model.graph.node.extend(ordered)
-    return model
-
-
-def _captured(attribute: onnx.AttributeProto) -> Iterator[str]:
-    """Yields the names that the subgraphs of an attribute read, wherever they are made."""
-    for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-        for node in graph.node:
-            yield from node.input
-            for inner in node.attribute:
-                yield from _captured(inner)
-        yield from (value.name for value in graph.output)
 
 
 def _difference(before: onnx.ModelProto, after: onnx.ModelProto) -> float:
