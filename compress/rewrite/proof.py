@@ -225,7 +225,7 @@ class Judge:
             raise _DisproofError(reason)
         own = max(noise.relative, self._resolution)
         if apart.reason or noise.reason or apart.relative > _NOISES * own:
-            raise _DisproofError(f"{reason}, of which the runtime's own ways account for {own:.3g}")
+            raise _DisproofError(f"{reason}, of which the runtime's own noise accounts for {own:.3g}")
         largest = max(noise.relative, self._proof.runtime_rel_diff or 0.0)
         self._proof = replace(self._proof, runtime_rel_diff=largest)
 

@@ -1,7 +1,5 @@
 """Nodes in any order, as some converters leave them: runtimes take that, ONNX does not."""
 
-import itertools
-
 import numpy as np
 import onnx
 import pytest

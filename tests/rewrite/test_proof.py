@@ -71,8 +71,8 @@ class Session:
         ((1.0, 1.01, 1.02, 1.02), None),  # the runtime is further from itself than the models are
         ((1.0, 1.01, 1.0, 1.01), "differs by 0.01"),  # a wrong cut
         ((1.0, 1.01, 1.02, 1.03), "differs by 0.01"),  # a wrong cut in the runtime's noise
-        ((1.0, 1.01, 1.001, 1.001), "of which the runtime's own fusions account for 0.000"),  # more than its noise
-        ((1.0, 1.01, 1.0, 1.0), "of which the runtime's own fusions account for 0"),  # the original has no noise
+        ((1.0, 1.01, 1.001, 1.001), "of which the runtime's own noise accounts for 0.000"),  # more than its noise
+        ((1.0, 1.01, 1.0, 1.0), "of which the runtime's own noise accounts for 0"),  # the original has no noise
         ((1.0, np.nan, 1.0, np.nan), "no longer finite"),
         ((1.0, np.nan, 1.0, 1.0), "no longer finite"),
     ],
