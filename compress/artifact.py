@@ -206,17 +206,26 @@ def require_target(path: Path, *sources: Path) -> None:
     """
     if path.is_dir():
         raise ModelFileError(f"cannot write {path}: it is a folder", next_step="name a file inside it")
+    require_none_of(path, *sources)
+    try:
+        with folder_for(path.parent), tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def require_none_of(path: Path, *sources: Path) -> None:
+    """Sees to it that `path` is none of the files that it is made from.
+
+    Raises:
+        ModelFileError: if it is one.
+    """
     for source in sources:
         if path.exists() and source.exists() and path.samefile(source):
             raise ModelFileError(
                 f"cannot write {path}: it is the file that is read, and would be lost",
                 next_step="write to another name; whoever compares the two needs both",
             )
-    try:
-        with folder_for(path.parent), tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise _write_error(path, error) from error
 
 
 @contextmanager

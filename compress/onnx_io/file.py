@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from compress.artifact import atomic_path, require_file, require_target, write_bytes
+from compress.artifact import atomic_path, require_file, require_none_of, write_bytes
 from compress.errors import ModelFileError
 from compress.onnx_io.bombs import require_bounded
 from compress.onnx_io.kinds import recognise
@@ -97,7 +97,7 @@ def read_apart(path: Path, target: Path | None = None) -> Parted:
     require_external_data(inside.tensors, path)
     for written in (target, _weights_beside(target)) if target is not None else ():
         if written.is_file():
-            require_target(written, *_external_files(inside.tensors, path))
+            require_none_of(written, *_external_files(inside.tensors, path))
     require_sound(skeleton, what, inside)
     load_external_data(inside.tensors, path)
     parted = rest_apart(Parted(skeleton, weights))
