@@ -32,7 +32,7 @@ from compress.onnx_io.tensors import (
     stored_bytes,
     tensors,
 )
-from compress.onnx_io.weights import Parted, data_taken_out, put_apart, rest_apart, without_data
+from compress.onnx_io.weights import Parted, data_taken_out, put_apart, rest_apart, take_apart, without_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,6 +107,18 @@ def read_apart(path: Path, target: Path | None = None) -> Parted:
         if not sort_nodes(parted.skeleton.graph):
             raise
         check_model(parted, what)
+    settle_sizes(parted.skeleton)
+    return parted
+
+
+def model_apart(model: onnx.ModelProto) -> Parted:
+    """Returns a model that comes from no file, and that nobody has checked, as `read_apart` returns one that does.
+
+    Args:
+        model: with every tensor inside it; not changed.
+    """
+    parted = take_apart(model)
+    sort_nodes(parted.skeleton.graph)
     settle_sizes(parted.skeleton)
     return parted
 

@@ -13,10 +13,8 @@ from compress.channels.sweep import sweep
 from compress.channels.trace import Trace
 from compress.channels.widths import MINIMAL
 from compress.onnx_io.analysing import analysing
-from compress.onnx_io.file import read_model
+from compress.onnx_io.file import model_apart, read_model
 from compress.onnx_io.functions import inlined
-from compress.onnx_io.node_order import sort_nodes
-from compress.onnx_io.settled import settle_sizes
 from compress.onnx_io.weights import Parted, take_apart
 from compress.recipe import RewriteSettings
 from compress.rewrite.analysis import analyse
@@ -132,10 +130,7 @@ def explain(model: ModelProto | Path | str, settings: RewriteSettings | None = N
     original = read_model(Path(model)) if isinstance(model, Path | str) else model
     rounding = unmeasured(settings)
     with analysing():
-        parted = take_apart(inlined(original))
-        sort_nodes(parted.skeleton.graph)
-        settle_sizes(parted.skeleton)
-        return _explained(parted, settings, rounding)
+        return _explained(model_apart(inlined(original)), settings, rounding)
 
 
 def _explained(model: Parted, settings: RewriteSettings, rounding: Rounding) -> Explanation:

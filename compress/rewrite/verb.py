@@ -16,11 +16,9 @@ from compress.artifact import folder_for, require_target
 from compress.channels.trace import Trace
 from compress.errors import ModelFileError
 from compress.onnx_io.analysing import analysing
-from compress.onnx_io.file import read_apart, require_sound
-from compress.onnx_io.node_order import sort_nodes
+from compress.onnx_io.file import model_apart, read_apart, require_sound
 from compress.onnx_io.runtime import prepare_runtime
-from compress.onnx_io.settled import settle_sizes
-from compress.onnx_io.weights import Parted, take_apart
+from compress.onnx_io.weights import Parted
 from compress.recipe import RewriteSettings
 from compress.rewrite.attempts import Original
 from compress.rewrite.blocked import Blocked, blocked_channels
@@ -125,9 +123,7 @@ def _result(
     file = Path(model) if isinstance(model, Path | str) else None
     if isinstance(model, ModelProto):
         require_sound(model, "the model")
-        parted = take_apart(model)
-        sort_nodes(parted.skeleton.graph)
-        settle_sizes(parted.skeleton)
+        parted = model_apart(model)
     else:
         parted = read_apart(Path(model), drafts.target)
     given = None
