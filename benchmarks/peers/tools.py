@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rewriting import PAUSE_S, ProofShare, tiny
 
-TURNS = 7
+TURNS = 3
 Tool = Callable[[str, str], dict[str, object] | None]
 
 SHARE = 0.5  # what onnxsim's structured pruning has to be told: the share of channels that are dead

@@ -15,9 +15,8 @@ from compress.rewrite.proof import prove
 HALF = TensorProto.FLOAT16
 
 
-@pytest.mark.parametrize("keep_io_types", [True, False])
-@pytest.mark.parametrize("value", topologies.VALUES)
-@pytest.mark.parametrize("name", ["dense", "mobile", "resnet", "transformer"])
+@pytest.mark.parametrize(("value", "keep_io_types"), [("zero", True), ("constant", False)])
+@pytest.mark.parametrize("name", ["mobile", "resnet", "transformer"])
 def test_the_size_of_the_float32_network_is_reached(name, value, keep_io_types):
     _, model = topologies.masked(name, value, "unaligned")
     expected = rewrite(model).params_after

@@ -46,12 +46,11 @@ def test_the_network_of_half_the_width_is_reached(name, value, mask):
     assert np.abs(expected - found).max() <= TOLERANCE * max(1.0, np.abs(expected).max())
 
 
-@pytest.mark.parametrize("mask", topologies.MASKS)
 @pytest.mark.parametrize("value", topologies.VALUES)
-@pytest.mark.parametrize("name", ["dense", "mobile", "resnet", "squeeze-excite", "unet"])
-def test_it_is_reached_where_every_axis_of_the_input_is_left_open(name, value, mask):
+@pytest.mark.parametrize("name", ["mobile", "resnet", "unet"])
+def test_it_is_reached_where_every_axis_of_the_input_is_left_open(name, value):
     """Constant channels are averaged over as many places as there are: in float32, by each runtime in its own way."""
-    _, model = topologies.masked(name, value, mask)
+    _, model = topologies.masked(name, value, "unaligned")
     expected = rewrite(model).params_after
     opened = ModelProto()
     opened.CopyFrom(model)
