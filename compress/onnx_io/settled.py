@@ -35,14 +35,15 @@ def _each(shape: Shape, given: Mapping[str, int]) -> tuple[int, Shape]:
 
 
 _TOLD: dict[str, tuple[int, _Told]] = {
-    **dict.fromkeys(("Conv", "ConvInteger", "FusedConv"), (1, _channels)),
+    **dict.fromkeys(("Conv", "ConvInteger", "com.microsoft::FusedConv"), (1, _channels)),
     "QLinearConv": (3, _channels),
     "ConvTranspose": (1, _each),
     **dict.fromkeys(("MatMul", "MatMulInteger"), (1, _row)),
     "QLinearMatMul": (3, _row),
     "Gemm": (1, _product),
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), (1, _each)),
-    "LayerNormalization": (1, lambda shape, _: (-1, shape[-1:])),
+    # A scale of one number suits every size.
+    "LayerNormalization": (1, lambda shape, _: (-1, tuple(size for size in shape[-1:] if size > 1))),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, lambda shape, _: (2, shape[2:3]))),
 }
 _SCALED = ("QuantizeLinear", "DequantizeLinear")
@@ -95,9 +96,9 @@ def _told(graph: onnx.GraphProto, symbols: dict[str, tuple[str, ...]]) -> Iterat
     for node in graph.node:
         for held in node.attribute if node.op_type == "Constant" else ():
             shapes[node.output[0]] = tuple(held.t.dims)
-        first = node.input[0] if node.input else ""
-        if first in symbols and node.op_type in _TOLD:
-            index, tell = _TOLD[node.op_type]
+        first, key = node.input[0] if node.input else "", _key(node)
+        if first in symbols and key in _TOLD:
+            index, tell = _TOLD[key]
             weight = shapes.get(node.input[index], ()) if index < len(node.input) else ()
             axis, sizes = tell(weight, {given.name: given.i for given in node.attribute})
             if sizes and -len(symbols[first]) <= axis < len(symbols[first]) and symbols[first][axis]:
@@ -117,14 +118,20 @@ def _order(node: onnx.NodeProto, rank: int, shapes: Mapping[str, Shape]) -> Sequ
         rank: of its first input.
         shapes: of constants.
     """
-    if node.op_type == "Transpose":
+    key = _key(node)
+    if key == "Transpose":
         given = [list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"]
         order = given[0] if given else [*range(rank)][::-1]
         return order if sorted(order) == [*range(rank)] else None
     beside = [shapes.get(name) for name in node.input[1:] if name]
     single = all(shape is not None and len(shape) <= 1 and math.prod(shape) == 1 for shape in beside)
-    same = node.op_type in _SCALED or (single and isinstance(rules.find(node.op_type), Elementwise))
+    same = key in _SCALED or (single and isinstance(rules.find(key), Elementwise))
     return range(rank) if same else None
+
+
+def _key(node: onnx.NodeProto) -> str:
+    """Returns the operator, with its domain unless that is ONNX's own."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 
 def _dims(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:

@@ -91,3 +91,10 @@ def test_weights_of_too_few_axes_tell_nothing():
     operators = (node("Conv", ["x", "w"]), node("LSTM", ["x", "w", "w"]), node("Gemm", ["x", "w"], transB=1))
     for operator in operators:
         assert settled([operator], {"w": np.ones(3, np.float32)}, {"x": ("a", "b", "c")})["x"] == ("a", "b", "c")
+
+
+def test_a_scale_of_one_number_and_operators_of_other_domains_tell_nothing():
+    scaled = [node("LayerNormalization", ["x", "w"])]
+    assert settled(scaled, {"w": np.ones(1, np.float32)}, {"x": ("a", "b", "c")})["x"] == ("a", "b", "c")
+    foreign = [node("MatMul", ["x", "w"], domain="local")]
+    assert settled(foreign, {"w": np.ones((5, 7), np.float32)}, {"x": ("a", "b")})["x"] == ("a", "b")
