@@ -5,10 +5,11 @@ Shapes are inferred for several sets of examples: an axis whose size differs is 
 
 from __future__ import annotations
 
-from onnx import ModelProto, TensorShapeProto, shape_inference
+from onnx import ModelProto, shape_inference
 
 from compress.channels.graph import Graph, Shape
 from compress.onnx_io.inference import Unshaped, inferred
+from compress.onnx_io.tensors import is_free
 
 # Example sizes of free axes: (of the first axis, of the others). An axis whose size is the same with all is fixed. The
 # last are small, for what is cropped to some length.
@@ -20,7 +21,7 @@ def shaped(unshaped: Unshaped) -> Graph:
     """Returns a graph with its shapes, for examples of its free axes."""
     raw, skeleton = unshaped.graph, unshaped.skeleton
     inputs = [value.type.tensor_type.shape.dim for value in skeleton.graph.input]
-    free = [axis for dims in inputs for axis, dim in enumerate(dims) if _is_free(dim)]
+    free = [axis for dims in inputs for axis, dim in enumerate(dims) if is_free(dim)]
     if not free:
         only = inferred(skeleton, raw, {})
         return unshaped.shaped(only.shapes, only.elements)
@@ -65,14 +66,9 @@ def _sizes(skeleton: ModelProto, graph: Graph, example: tuple[int, int], *, apar
         shape = []
         for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.name in graph.inputs else ()):
             size = dim.dim_value
-            if _is_free(dim):
+            if is_free(dim):
                 size = example[min(axis, 1)] + (apart * len(sizes) if axis else 0)
                 size = sizes.setdefault(dim.dim_param, size) if dim.dim_param else size
             shape.append(size)
         found[value.name] = tuple(shape)
     return found
-
-
-def _is_free(dim: TensorShapeProto.Dimension) -> bool:
-    """Tells whether an axis has no size of its own."""
-    return not dim.HasField("dim_value") or dim.dim_value <= 0

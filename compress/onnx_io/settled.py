@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compress.channels.graph import Shape
 from compress.channels.rules import rules
 from compress.channels.rules.elementwise import Elementwise
+from compress.onnx_io.tensors import is_free
 
 if TYPE_CHECKING:
     import onnx
@@ -64,7 +65,7 @@ def settle_sizes(model: onnx.ModelProto) -> None:
         told.setdefault(symbol, set()).add(size)
     for value in (*graph.input, *graph.output):
         for axis, dim in enumerate(_dims(value)):
-            sizes = told.get(dim.dim_param or _unnamed(value, axis), ()) if _is_open(dim) else ()
+            sizes = told.get(dim.dim_param or _unnamed(value, axis), ()) if is_free(dim) else ()
             if len(sizes) == 1:
                 (dim.dim_value,) = sizes
 
@@ -74,7 +75,7 @@ def _symbols(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
     stored = {tensor.name for tensor in graph.initializer}
     found = {
         value.name: tuple(
-            (dim.dim_param or _unnamed(value, axis)) if axis and _is_open(dim) else ""
+            (dim.dim_param or _unnamed(value, axis)) if axis and is_free(dim) else ""
             for axis, dim in enumerate(_dims(value))
         )
         for value in graph.input
@@ -137,10 +138,6 @@ def _key(node: onnx.NodeProto) -> str:
 def _dims(value: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
     found: Sequence[onnx.TensorShapeProto.Dimension] = value.type.tensor_type.shape.dim
     return found
-
-
-def _is_open(dim: onnx.TensorShapeProto.Dimension) -> bool:
-    return not dim.HasField("dim_value") or dim.dim_value <= 0
 
 
 def _unnamed(value: onnx.ValueInfoProto, axis: int) -> str:

@@ -127,6 +127,11 @@ def _captured(graph: onnx.GraphProto) -> list[str]:
     return [name for name in dict.fromkeys(read) if name not in defined]
 
 
+def is_free(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    """Tells whether an axis has no size of its own."""
+    return not dim.HasField("dim_value") or dim.dim_value <= 0
+
+
 def is_external(tensor: onnx.TensorProto) -> bool:
     """Tells whether a tensor's data lies in another file."""
     import onnx
